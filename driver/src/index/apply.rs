@@ -1,0 +1,425 @@
+//! What a log entry does to the index.
+
+use super::inode::{Content, Inode};
+use super::names::Names;
+use super::pages::PageRef;
+use super::{base_directory, base_entry, Index, View};
+use crate::error::{Error, Result};
+use crate::log::entry::{Changes, Entry, Name, NewInode, Operation, WriteSource};
+use crate::region::Backing;
+use crate::space::Space;
+use crate::storage::TryVec;
+use daxfs_format::mode::FileType;
+use daxfs_format::{Ino, RegionOffset, Timestamp, BLOCK_SIZE};
+
+impl Index {
+    /// Makes sure, as far as can be foreseen, that applying `entry` will not run out of memory. A
+    /// live operation calls it before it publishes the entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`], [`Error::Corrupt`].
+    pub fn prepare<B: Backing>(&mut self, view: View<'_, B>, entry: &Entry) -> Result<()> {
+        self.inodes.reserve(4)?;
+        self.by_ino.reserve(4)?;
+        match &entry.operation {
+            Operation::Write { offset, len, .. } => {
+                self.copy_up(view, entry.ino)?;
+                self.pages.reserve((offset % BLOCK_SIZE + u64::from(*len)).div_ceil(BLOCK_SIZE))
+            }
+            Operation::Truncate { .. } | Operation::Setattr(_) => {
+                self.copy_up(view, entry.ino).map(|_| ())
+            }
+            Operation::Create { parent, .. }
+            | Operation::Symlink { parent, .. }
+            | Operation::Delete { parent, .. } => self.prepare_directory(view, *parent),
+            Operation::Rename { old_parent, new_parent, .. } => {
+                self.prepare_directory(view, *old_parent)?;
+                self.prepare_directory(view, *new_parent)
+            }
+            Operation::Link { .. } => Ok(()),
+        }
+    }
+
+    fn prepare_directory<B: Backing>(&mut self, view: View<'_, B>, dir: Ino) -> Result<()> {
+        self.names.reserve()?;
+        let id = self.copy_up(view, dir)?;
+        match self.inodes.get_mut(id).map(|inode| &mut inode.content) {
+            Some(Content::Directory { names, .. }) => Names::reserve_in(names),
+            _ => Err(Error::NotDirectory),
+        }
+    }
+
+    /// Does what `entry`, which [`Self::check`] passed, says. `target` is a symbolic link's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; [`Error::Corrupt`] if the base changed under the check.
+    pub fn apply<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        space: Option<&mut Space>,
+        entry: &Entry,
+        target: TryVec<u8>,
+    ) -> Result<()> {
+        let (ino, time) = (entry.ino, entry.time);
+        match &entry.operation {
+            Operation::Write { offset, len, source } => {
+                let end = offset.saturating_add(u64::from(*len));
+                match source {
+                    WriteSource::Pages(at) => {
+                        self.map_pages(view, space, ino, *offset, end, *at)?;
+                    }
+                    WriteSource::Inline(at) => {
+                        self.write_inline(view, space, ino, *offset, u64::from(*len), *at)?;
+                    }
+                }
+                let inode = self.copied_up(view, ino)?;
+                inode.size = inode.size.max(end);
+                touch(inode, time);
+                Ok(())
+            }
+            Operation::Truncate { size } => self.resize(view, space, ino, *size, time),
+            Operation::Create { parent, name, new } => {
+                self.create(view, ino, (*parent, name), new, time, TryVec::new())
+            }
+            Operation::Symlink { parent, name, new, .. } => {
+                self.create(view, ino, (*parent, name), new, time, target)
+            }
+            Operation::Delete { parent, name } => {
+                let kind = self.unname(view, *parent, name, time)?;
+                self.drop_inode(view, space, ino, kind, *parent, time)
+            }
+            Operation::Rename { old_parent, old_name, new_parent, new_name, exchange } => {
+                let from = (*old_parent, old_name);
+                let to = (*new_parent, new_name);
+                if *exchange {
+                    self.exchange(view, from, to, time)
+                } else {
+                    self.rename(view, space, ino, from, to, time)
+                }
+            }
+            Operation::Setattr(changes) => {
+                if let Some(size) = changes.size {
+                    self.resize(view, space, ino, size, time)?;
+                }
+                set_attributes(self.copied_up(view, ino)?, changes, time);
+                Ok(())
+            }
+            // Replay follows links; by themselves they change nothing.
+            Operation::Link { next_ino, .. } => {
+                self.raise_next_ino(*next_ino);
+                Ok(())
+            }
+        }
+    }
+
+    fn copied_up<B: Backing>(&mut self, view: View<'_, B>, ino: Ino) -> Result<&mut Inode> {
+        let id = self.copy_up(view, ino)?;
+        self.inodes.get_mut(id).ok_or(Error::Stale)
+    }
+
+    /// Maps the pages that hold `offset..end` to those of the range from `at` on.
+    fn map_pages<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        mut space: Option<&mut Space>,
+        ino: Ino,
+        offset: u64,
+        end: u64,
+        at: RegionOffset,
+    ) -> Result<()> {
+        let id = self.copy_up(view, ino)?;
+        let Some(Content::File { pages, .. }) = self.inodes.get_mut(id).map(|i| &mut i.content)
+        else {
+            return Err(Error::InvalidArgument("not a regular file"));
+        };
+        let first = offset / BLOCK_SIZE;
+        for page in first..end.div_ceil(BLOCK_SIZE) {
+            let location = at.checked_add((page - first) * BLOCK_SIZE);
+            let location = location.ok_or(Error::Corrupt { what: "page", at: at.get() })?;
+            let new = PageRef::at(location)?;
+            let old = self.pages.set(pages, page, new)?;
+            let Some(space) = space.as_deref_mut() else { continue };
+            if old != Some(new) {
+                space.reference(new);
+                if let Some(old) = old {
+                    space.release(view.region, old)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies inline bytes into private pages.
+    fn write_inline<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        mut space: Option<&mut Space>,
+        ino: Ino,
+        offset: u64,
+        len: u64,
+        at: RegionOffset,
+    ) -> Result<()> {
+        let size = self.copied_up(view, ino)?.size;
+        let mut done = 0;
+        while done < len {
+            let start = offset.saturating_add(done);
+            let (page, within) = (start / BLOCK_SIZE, start % BLOCK_SIZE);
+            let count = (BLOCK_SIZE - within).min(len - done);
+            let id = match self.page(ino, page) {
+                Some(PageRef::Private(id)) => id,
+                old => {
+                    let mut content: super::PrivatePage = [0; BLOCK_SIZE as usize];
+                    if page.saturating_mul(BLOCK_SIZE) < size {
+                        self.read(view, ino, page.saturating_mul(BLOCK_SIZE), &mut content)?;
+                    }
+                    let id = self.add_private(content)?;
+                    let id_of_inode = self.copy_up(view, ino)?;
+                    let Some(Content::File { pages, .. }) =
+                        self.inodes.get_mut(id_of_inode).map(|i| &mut i.content)
+                    else {
+                        return Err(Error::InvalidArgument("not a regular file"));
+                    };
+                    self.pages.set(pages, page, PageRef::Private(id))?;
+                    if let (Some(space), Some(old)) = (space.as_deref_mut(), old) {
+                        space.release(view.region, old)?;
+                    }
+                    id
+                }
+            };
+            let source =
+                at.checked_add(done).ok_or(Error::Corrupt { what: "log entry", at: at.get() })?;
+            let range = within as usize..(within + count) as usize;
+            let into = self.private.get_mut(id as usize).and_then(|p| p.get_mut(range));
+            view.region.copy_out(source, into.ok_or(Error::Stale)?)?;
+            done += count;
+        }
+        Ok(())
+    }
+
+    fn add_private(&mut self, content: super::PrivatePage) -> Result<u32> {
+        self.private_left = self.private_left.checked_sub(1).ok_or(Error::Corrupt {
+            what: "more inline data than the log can hold",
+            at: self.private.len() as u64,
+        })?;
+        let id = u32::try_from(self.private.len()).map_err(|_| Error::NoMemory)?;
+        self.private.push(content)?;
+        Ok(id)
+    }
+
+    fn resize<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        space: Option<&mut Space>,
+        ino: Ino,
+        size: u64,
+        time: Timestamp,
+    ) -> Result<()> {
+        let id = self.copy_up(view, ino)?;
+        let inode = self.inodes.get_mut(id).ok_or(Error::Stale)?;
+        if size < inode.size {
+            if let Content::File { pages, base } = &mut inode.content {
+                if let Some(base) = base {
+                    base.valid = base.valid.min(size);
+                }
+                let mut result = Ok(());
+                let mut space = space;
+                self.pages.remove_from(pages, size.div_ceil(BLOCK_SIZE), &mut |page| {
+                    if let Some(space) = space.as_deref_mut() {
+                        result = result.and(space.release(view.region, page));
+                    }
+                });
+                result?;
+            }
+        }
+        inode.size = size;
+        touch(inode, time);
+        Ok(())
+    }
+
+    fn create<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        ino: Ino,
+        (parent, name): (Ino, &Name),
+        new: &NewInode,
+        time: Timestamp,
+        target: TryVec<u8>,
+    ) -> Result<()> {
+        let kind = FileType::from_mode(new.mode).ok_or(Error::InvalidArgument("file type"))?;
+        self.insert(Inode::new(ino, kind, new, parent, time, target))?;
+        self.raise_next_ino(Ino::new(ino.get().saturating_add(1)));
+        self.name(view, (parent, name), (ino, kind), time)?;
+        if kind == FileType::Directory {
+            self.count_subdirectory(view, parent, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the base has `name` in `dir`.
+    fn in_base<B: Backing>(&self, view: View<'_, B>, dir: Ino, name: &Name) -> Result<bool> {
+        if !view.base.contains(dir) {
+            return Ok(false);
+        }
+        let dir = base_directory(view, dir)?;
+        Ok(base_entry(view, &dir, name.as_bytes())?.is_some())
+    }
+
+    /// Makes a name refer to an inode.
+    fn name<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        (dir, name): (Ino, &Name),
+        (ino, kind): (Ino, FileType),
+        time: Timestamp,
+    ) -> Result<()> {
+        let in_base = self.in_base(view, dir, name)?;
+        let id = self.copy_up(view, dir)?;
+        let inode = self.inodes.get_mut(id).ok_or(Error::Stale)?;
+        touch(inode, time);
+        match &mut inode.content {
+            Content::Directory { names, .. } => {
+                self.names.set(names, (dir, name.as_bytes()), (ino, kind), in_base)
+            }
+            _ => Err(Error::NotDirectory),
+        }
+    }
+
+    /// Makes a name refer to nothing; returns the type of what it referred to.
+    fn unname<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        dir: Ino,
+        name: &Name,
+        time: Timestamp,
+    ) -> Result<FileType> {
+        let (_, kind) = self.lookup(view, dir, name.as_bytes())?.ok_or(Error::NotFound)?;
+        let in_base = self.in_base(view, dir, name)?;
+        let id = self.copy_up(view, dir)?;
+        let inode = self.inodes.get_mut(id).ok_or(Error::Stale)?;
+        touch(inode, time);
+        match &mut inode.content {
+            Content::Directory { names, .. } => {
+                self.names.remove(names, (dir, name.as_bytes()), in_base)?;
+                Ok(kind)
+            }
+            _ => Err(Error::NotDirectory),
+        }
+    }
+
+    /// Forgets an inode whose last name is gone. Of a base inode the private copy stays, with link
+    /// count 0, so that its number does not lead to the base again.
+    fn drop_inode<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        space: Option<&mut Space>,
+        ino: Ino,
+        kind: FileType,
+        parent: Ino,
+        time: Timestamp,
+    ) -> Result<()> {
+        if kind == FileType::Directory {
+            self.count_subdirectory(view, parent, -1)?;
+        }
+        self.resize(view, space, ino, 0, time)?;
+        if view.base.contains(ino) {
+            self.copied_up(view, ino)?.nlink = 0;
+        } else if let Some(id) = self.id_of(ino) {
+            self.by_ino.remove(super::spread(self.seed, ino), |other| other == id);
+            self.inodes.remove(id);
+        }
+        Ok(())
+    }
+
+    fn rename<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        space: Option<&mut Space>,
+        ino: Ino,
+        (old_parent, old_name): (Ino, &Name),
+        (new_parent, new_name): (Ino, &Name),
+        time: Timestamp,
+    ) -> Result<()> {
+        if let Some((old, kind)) = self.lookup(view, new_parent, new_name.as_bytes())? {
+            if old == ino {
+                return Ok(());
+            }
+            self.unname(view, new_parent, new_name, time)?;
+            self.drop_inode(view, space, old, kind, new_parent, time)?;
+        }
+        let kind = self.unname(view, old_parent, old_name, time)?;
+        self.name(view, (new_parent, new_name), (ino, kind), time)?;
+        self.moved(view, (ino, kind), old_parent, new_parent, time)
+    }
+
+    fn exchange<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        (old_parent, old_name): (Ino, &Name),
+        (new_parent, new_name): (Ino, &Name),
+        time: Timestamp,
+    ) -> Result<()> {
+        let one = self.lookup(view, old_parent, old_name.as_bytes())?.ok_or(Error::NotFound)?;
+        let two = self.lookup(view, new_parent, new_name.as_bytes())?.ok_or(Error::NotFound)?;
+        if one.0 == two.0 {
+            return Ok(());
+        }
+        self.unname(view, old_parent, old_name, time)?;
+        self.unname(view, new_parent, new_name, time)?;
+        self.name(view, (new_parent, new_name), one, time)?;
+        self.name(view, (old_parent, old_name), two, time)?;
+        self.moved(view, one, old_parent, new_parent, time)?;
+        self.moved(view, two, new_parent, old_parent, time)
+    }
+
+    /// Records where an inode is now.
+    fn moved<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        (ino, kind): (Ino, FileType),
+        from: Ino,
+        to: Ino,
+        time: Timestamp,
+    ) -> Result<()> {
+        let inode = self.copied_up(view, ino)?;
+        inode.ctime = time;
+        inode.parent = Some(to);
+        if kind == FileType::Directory && from != to {
+            self.count_subdirectory(view, from, -1)?;
+            self.count_subdirectory(view, to, 1)?;
+        }
+        Ok(())
+    }
+
+    /// A directory's link count is 2 and its subdirectories.
+    fn count_subdirectory<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        dir: Ino,
+        change: i32,
+    ) -> Result<()> {
+        let inode = self.copied_up(view, dir)?;
+        // Never 0, which is "deleted": a base image may have lied about the count.
+        inode.nlink = inode.nlink.saturating_add_signed(change).max(1);
+        Ok(())
+    }
+}
+
+fn touch(inode: &mut Inode, time: Timestamp) {
+    inode.mtime = time;
+    inode.ctime = time;
+    inode.mtime_unlogged = false;
+}
+
+fn set_attributes(inode: &mut Inode, changes: &Changes, time: Timestamp) {
+    inode.permissions = changes.mode.unwrap_or(inode.permissions);
+    inode.uid = changes.uid.unwrap_or(inode.uid);
+    inode.gid = changes.gid.unwrap_or(inode.gid);
+    inode.atime = changes.atime.unwrap_or(inode.atime);
+    if let Some(mtime) = changes.mtime {
+        inode.mtime = mtime;
+        inode.mtime_unlogged = false;
+    }
+    inode.ctime = time;
+}

@@ -1,0 +1,204 @@
+//! Changed inodes: private copies of what a branch and its ancestors changed or made.
+
+use crate::base;
+use crate::index::names::Directory;
+use crate::index::pages::PageMap;
+use crate::log::entry::NewInode;
+use crate::storage::TryVec;
+use daxfs_format::base::DIRENT_SIZE;
+use daxfs_format::mode::{FileType, PERMISSIONS};
+use daxfs_format::{Ino, RegionOffset, Timestamp, BLOCK_SIZE};
+
+/// What `stat` says about an inode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attributes {
+    /// Its number.
+    pub ino: Ino,
+    /// What it is.
+    pub kind: FileType,
+    /// Type and permissions, as in `st_mode`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of content.
+    pub size: u64,
+    /// Link count.
+    pub nlink: u32,
+    /// Device number.
+    pub rdev: u32,
+    /// Access time.
+    pub atime: Timestamp,
+    /// Modification time.
+    pub mtime: Timestamp,
+    /// Change time.
+    pub ctime: Timestamp,
+    /// Space used, in units of 512 bytes; base data counts, though it is shared.
+    pub blocks: u64,
+}
+
+/// The part of a file's content that still is the base's.
+#[derive(Clone, Copy, Debug)]
+pub struct BaseContent {
+    /// Where it starts.
+    pub data: RegionOffset,
+    /// Bytes of it that are visible; zeros follow up to the file's size.
+    pub valid: u64,
+}
+
+/// What is particular to the kind of inode.
+pub enum Content {
+    /// A regular file: pages changed, and what lies under them.
+    File {
+        /// Changed pages.
+        pages: PageMap,
+        /// The base's content, for a base inode.
+        base: Option<BaseContent>,
+    },
+    /// A directory: names changed, and what lies under them.
+    Directory {
+        /// Changed names.
+        names: Directory,
+        /// The base's entries, for a base inode.
+        base: Option<base::Inode>,
+    },
+    /// A symbolic link made by a branch; its target.
+    Symlink(TryVec<u8>),
+    /// Nothing of its own: a base symbolic link, a fifo, a socket, a device.
+    None,
+}
+
+/// A changed or new inode.
+pub struct Inode {
+    /// Its number.
+    pub ino: Ino,
+    /// What it is.
+    pub kind: FileType,
+    /// Permission bits.
+    pub permissions: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of content.
+    pub size: u64,
+    /// Link count; 0 for a base inode that was deleted.
+    pub nlink: u32,
+    /// Device number.
+    pub rdev: u32,
+    /// The directory it was last put in by a branch; `None` while it is where the base has it.
+    pub parent: Option<Ino>,
+    /// Access time.
+    pub atime: Timestamp,
+    /// Modification time.
+    pub mtime: Timestamp,
+    /// Change time.
+    pub ctime: Timestamp,
+    /// Whether `mtime` is newer than the log says (writes in place leave no entry).
+    pub mtime_unlogged: bool,
+    /// What is particular to its kind.
+    pub content: Content,
+}
+
+impl Inode {
+    /// A private copy of a base inode.
+    #[must_use]
+    pub fn from_base(inode: &base::Inode) -> Self {
+        let content = match inode.kind {
+            FileType::Regular => Content::File {
+                pages: PageMap::default(),
+                base: Some(BaseContent { data: inode.data, valid: inode.size }),
+            },
+            FileType::Directory => {
+                Content::Directory { names: Directory::default(), base: Some(*inode) }
+            }
+            _ => Content::None,
+        };
+        Self {
+            ino: inode.ino,
+            kind: inode.kind,
+            permissions: inode.permissions,
+            uid: inode.uid,
+            gid: inode.gid,
+            size: inode.size,
+            nlink: inode.nlink.max(1),
+            rdev: inode.rdev,
+            parent: None,
+            atime: inode.mtime,
+            mtime: inode.mtime,
+            ctime: inode.mtime,
+            mtime_unlogged: false,
+            content,
+        }
+    }
+
+    /// A new inode in `parent`. `target` is a symbolic link's.
+    #[must_use]
+    pub fn new(
+        ino: Ino,
+        kind: FileType,
+        new: &NewInode,
+        parent: Ino,
+        time: Timestamp,
+        target: TryVec<u8>,
+    ) -> Self {
+        let size = target.len() as u64;
+        let content = match kind {
+            FileType::Regular => Content::File { pages: PageMap::default(), base: None },
+            FileType::Directory => Content::Directory { names: Directory::default(), base: None },
+            FileType::Symlink => Content::Symlink(target),
+            _ => Content::None,
+        };
+        Self {
+            ino,
+            kind,
+            permissions: new.mode & PERMISSIONS,
+            uid: new.uid,
+            gid: new.gid,
+            size,
+            nlink: if kind == FileType::Directory { 2 } else { 1 },
+            rdev: new.rdev,
+            parent: Some(parent),
+            atime: time,
+            mtime: time,
+            ctime: time,
+            mtime_unlogged: false,
+            content,
+        }
+    }
+
+    /// What `stat` says about it.
+    #[must_use]
+    pub fn attributes(&self) -> Attributes {
+        let (size, bytes) = match &self.content {
+            Content::File { pages, base } => {
+                let base = base.map_or(0, |b| b.valid.div_ceil(BLOCK_SIZE));
+                // Changed pages lie over base pages as a rule: the larger of the two is close.
+                (self.size, pages.pages().max(base) * BLOCK_SIZE)
+            }
+            Content::Directory { names, base } => {
+                let entries = names.count(base.map_or(0, |b| b.entries()));
+                let size = entries.saturating_mul(DIRENT_SIZE);
+                (size, size.div_ceil(BLOCK_SIZE) * BLOCK_SIZE)
+            }
+            Content::Symlink(_) => (self.size, BLOCK_SIZE),
+            Content::None if self.kind == FileType::Symlink => (self.size, BLOCK_SIZE),
+            Content::None => (self.size, 0),
+        };
+        Attributes {
+            ino: self.ino,
+            kind: self.kind,
+            mode: self.kind.mode_bits() | self.permissions,
+            uid: self.uid,
+            gid: self.gid,
+            size,
+            nlink: self.nlink,
+            rdev: self.rdev,
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            blocks: bytes / 512,
+        }
+    }
+}

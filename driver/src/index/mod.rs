@@ -1,0 +1,480 @@
+//! The private index of a mount: everything its branch and the branch's ancestors say, flattened.
+//!
+//! Looking something up costs the same whatever the depth of the branch and the length of its logs.
+//! The index changes in one way only, by [`Index::apply`] of a log entry: live operations and
+//! replay go through the same code, so what is found after a remount is what was there before.
+//!
+//! # Module structure
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`names`] | changed directory entries |
+//! | [`inode`] | changed inodes |
+//! | [`pages`] | changed pages of files |
+//! | [`check`] | whether an entry makes sense now |
+//! | [`apply`] | what an entry does |
+//! | [`parents`] | which directory is in which |
+
+mod apply;
+mod check;
+pub mod inode;
+pub mod names;
+pub mod pages;
+mod parents;
+
+use crate::base::{self, Base};
+use crate::error::{Error, Result};
+use crate::index::inode::{Attributes, Content, Inode};
+use crate::index::names::{DirEntry, Names, Target, CHANGED_COOKIE};
+use crate::index::pages::{PageArena, PageRef};
+use crate::region::{Backing, Region};
+use crate::storage::{Slab, Table, TryVec};
+use daxfs_format::mode::FileType;
+use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
+use parents::BaseParents;
+
+/// What the index reads below its own changes: the range and the base image in it.
+pub struct View<'r, B: Backing> {
+    /// The range.
+    pub region: &'r Region<B>,
+    /// The base image.
+    pub base: &'r Base,
+}
+
+impl<B: Backing> Clone for View<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B: Backing> Copy for View<'_, B> {}
+
+/// A page of private memory, for content that came inline in a log.
+pub type PrivatePage = [u8; BLOCK_SIZE as usize];
+
+/// The flattened changes of a branch and its ancestors.
+pub struct Index {
+    inodes: Slab<Inode>,
+    by_ino: Table,
+    names: Names,
+    pages: PageArena,
+    private: TryVec<PrivatePage>,
+    /// Private pages a log may still make; bounds what a hostile log can cost.
+    private_left: u64,
+    base_parents: BaseParents,
+    next_ino: u64,
+    seed: u64,
+}
+
+/// Where the content of a file at some offset is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// In the range.
+    Data {
+        /// Where.
+        at: RegionOffset,
+        /// For how many bytes.
+        len: u64,
+    },
+    /// Nowhere: zeros.
+    Hole {
+        /// For how many bytes.
+        len: u64,
+    },
+    /// In private memory (inline writes of a v3 log): only reading gets at it.
+    Private {
+        /// For how many bytes.
+        len: u64,
+    },
+    /// The file ends here.
+    End,
+}
+
+impl Index {
+    /// An index without changes over `base`. `seed` seeds its hash tables; at most `private_pages`
+    /// pages of inline content will be kept.
+    #[must_use]
+    pub fn new(base: &Base, seed: u64, private_pages: u64) -> Self {
+        Self {
+            inodes: Slab::default(),
+            by_ino: Table::default(),
+            names: Names::new(seed),
+            pages: PageArena::default(),
+            private: TryVec::new(),
+            private_left: private_pages,
+            base_parents: BaseParents::default(),
+            next_ino: u64::from(base.inode_count()) + 1,
+            seed,
+        }
+    }
+
+    /// The lowest inode number never used.
+    #[must_use]
+    pub const fn next_ino(&self) -> Ino {
+        Ino::new(self.next_ino)
+    }
+
+    /// Numbers below `ino` have been used.
+    pub fn raise_next_ino(&mut self, ino: Ino) {
+        self.next_ino = self.next_ino.max(ino.get());
+    }
+
+    /// The changed or new inode `ino`, if it is one. A deleted base inode is found with link
+    /// count 0.
+    #[must_use]
+    pub fn changed(&self, ino: Ino) -> Option<&Inode> {
+        self.inodes.get(self.id_of(ino)?)
+    }
+
+    /// What `stat` says about `ino`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] for an inode that does not exist (any more), [`Error::Corrupt`].
+    pub fn attributes<B: Backing>(&self, view: View<'_, B>, ino: Ino) -> Result<Attributes> {
+        match self.changed(ino) {
+            Some(inode) if inode.nlink == 0 => Err(Error::Stale),
+            Some(inode) => Ok(inode.attributes()),
+            None => Ok(Inode::from_base(&base_inode(view, ino)?).attributes()),
+        }
+    }
+
+    /// What `name` in directory `dir` refers to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotDirectory`], [`Error::Stale`], [`Error::Corrupt`].
+    pub fn lookup<B: Backing>(
+        &self,
+        view: View<'_, B>,
+        dir: Ino,
+        name: &[u8],
+    ) -> Result<Option<(Ino, FileType)>> {
+        let base = match self.changed(dir) {
+            Some(inode) if inode.nlink == 0 => return Err(Error::Stale),
+            Some(inode) => {
+                let Content::Directory { base, .. } = &inode.content else {
+                    return Err(Error::NotDirectory);
+                };
+                match self.names.find(dir, name) {
+                    Some(Target::Whiteout) => return Ok(None),
+                    Some(Target::Inode(ino, kind)) => return Ok(Some((ino, kind))),
+                    None => *base,
+                }
+            }
+            None => Some(base_directory(view, dir)?),
+        };
+        match base {
+            Some(base) => base_entry(view, &base, name),
+            None => Ok(None),
+        }
+    }
+
+    /// Number of entries of directory `dir`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lookup`].
+    pub fn entry_count<B: Backing>(&self, view: View<'_, B>, dir: Ino) -> Result<u64> {
+        match self.changed(dir) {
+            Some(inode) => match &inode.content {
+                Content::Directory { names, base } => {
+                    Ok(names.count(base.map_or(0, |b| b.entries())))
+                }
+                _ => Err(Error::NotDirectory),
+            },
+            None => base_directory(view, dir).map(|dir| dir.entries()),
+        }
+    }
+
+    /// Calls `emit` for the entries of directory `dir` behind `cookie` (0: from the start); stops
+    /// when it says `false`.
+    ///
+    /// A cookie stays good whatever happens to the directory: the base's entries keep their places,
+    /// and changed entries are listed behind them in the order they were made.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lookup`].
+    pub fn read_directory<B: Backing>(
+        &self,
+        view: View<'_, B>,
+        dir: Ino,
+        cookie: u64,
+        emit: &mut dyn FnMut(&DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        let changed = self.changed(dir);
+        let (names, base) = match changed {
+            Some(inode) if inode.nlink == 0 => return Err(Error::Stale),
+            Some(inode) => match &inode.content {
+                Content::Directory { names, base } => (Some(names), *base),
+                _ => return Err(Error::NotDirectory),
+            },
+            None => (None, Some(base_directory(view, dir)?)),
+        };
+        if let Some(base) = base.filter(|_| cookie < CHANGED_COOKIE) {
+            for index in cookie..base.entries() {
+                let Some(entry) = view.base.dirent(view.region, &base, index)? else { break };
+                if names.is_some() && self.names.find(dir, entry.name()).is_some() {
+                    continue;
+                }
+                let (name, ino, kind) = (entry.name(), entry.ino, entry.kind);
+                if !emit(&DirEntry { name, ino, kind, next: index + 1 }) {
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(names) = names {
+            self.names.list(names, cookie, emit);
+        }
+        Ok(())
+    }
+
+    /// Copies the target of symbolic link `ino` into `into`; returns its length, of which at most
+    /// `into.len()` bytes were copied.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for another kind of inode, [`Error::Stale`], [`Error::Corrupt`].
+    pub fn symlink_target<B: Backing>(
+        &self,
+        view: View<'_, B>,
+        ino: Ino,
+        into: &mut [u8],
+    ) -> Result<usize> {
+        if let Some(inode) = self.changed(ino) {
+            if inode.nlink == 0 {
+                return Err(Error::Stale);
+            }
+            if let Content::Symlink(target) = &inode.content {
+                for (to, from) in into.iter_mut().zip(target.iter()) {
+                    *to = *from;
+                }
+                return Ok(target.len());
+            }
+        }
+        let inode = base_inode(view, ino)?;
+        if inode.kind != FileType::Symlink {
+            return Err(Error::InvalidArgument("not a symbolic link"));
+        }
+        view.base.symlink_target(view.region, &inode, into)
+    }
+
+    /// Where the content of file `ino` at `offset` is, and for how long it is there in one piece.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IsDirectory`], [`Error::InvalidArgument`], [`Error::Stale`], [`Error::Corrupt`].
+    pub fn extent<B: Backing>(&self, view: View<'_, B>, ino: Ino, offset: u64) -> Result<Extent> {
+        let Some(inode) = self.changed(ino) else {
+            let inode = base_inode(view, ino)?;
+            regular(inode.kind)?;
+            return Ok(match inode.size.checked_sub(offset) {
+                None | Some(0) => Extent::End,
+                Some(len) => Extent::Data { at: forward(inode.data, offset)?, len },
+            });
+        };
+        if inode.nlink == 0 {
+            return Err(Error::Stale);
+        }
+        regular(inode.kind)?;
+        let Content::File { pages, base } = &inode.content else {
+            return Err(Error::InvalidArgument("not a regular file"));
+        };
+        let Some(left) = inode.size.checked_sub(offset).filter(|&left| left > 0) else {
+            return Ok(Extent::End);
+        };
+        let (page, within) = (offset / BLOCK_SIZE, offset % BLOCK_SIZE);
+        let max = within.saturating_add(left).div_ceil(BLOCK_SIZE);
+        if let Some((first, run)) = self.pages.run(pages, page, max) {
+            let len = (run * BLOCK_SIZE - within).min(left);
+            return Ok(match first {
+                PageRef::Region(at) => {
+                    let at = RegionOffset::new(u64::from(at) * BLOCK_SIZE + within);
+                    Extent::Data { at, len }
+                }
+                PageRef::Private(_) => Extent::Private { len: len.min(BLOCK_SIZE - within) },
+            });
+        }
+        // Nothing changed here; up to the next changed page the base decides.
+        let next = self.pages.first_mapped(pages, page, page.saturating_add(max));
+        let left = next.map_or(left, |next| (next * BLOCK_SIZE - offset).min(left));
+        if let Some(base) = base {
+            if let Some(valid) = base.valid.checked_sub(offset).filter(|&v| v > 0) {
+                return Ok(Extent::Data { at: forward(base.data, offset)?, len: valid.min(left) });
+            }
+        }
+        Ok(Extent::Hole { len: left })
+    }
+
+    /// Reads from file `ino` at `offset`; returns how many bytes there were.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::extent`].
+    pub fn read<B: Backing>(
+        &self,
+        view: View<'_, B>,
+        ino: Ino,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let Some(at) = offset.checked_add(done as u64) else { break };
+            let wanted = rest.len();
+            let fit = |len: u64| usize::try_from(len).map_or(wanted, |len| len.min(wanted));
+            let count = match self.extent(view, ino, at)? {
+                Extent::End => break,
+                Extent::Data { at, len } => {
+                    let count = fit(len);
+                    view.region.copy_out(at, rest.get_mut(..count).unwrap_or(&mut []))?;
+                    count
+                }
+                Extent::Hole { len } => {
+                    let count = fit(len);
+                    rest.get_mut(..count).unwrap_or(&mut []).fill(0);
+                    count
+                }
+                Extent::Private { len } => {
+                    let count = fit(len);
+                    self.read_private(ino, at, rest.get_mut(..count).unwrap_or(&mut []))?;
+                    count
+                }
+            };
+            done += count;
+        }
+        Ok(done)
+    }
+
+    /// Where page number `page` of file `ino` is, if it was changed.
+    #[must_use]
+    pub fn page(&self, ino: Ino, page: u64) -> Option<PageRef> {
+        match &self.changed(ino)?.content {
+            Content::File { pages, .. } => self.pages.get(pages, page),
+            _ => None,
+        }
+    }
+
+    /// Like [`Self::page`], with the number of pages, `max` at most, that follow in the range.
+    #[must_use]
+    pub fn page_run(&self, ino: Ino, page: u64, max: u64) -> Option<(PageRef, u64)> {
+        match &self.changed(ino)?.content {
+            Content::File { pages, .. } => self.pages.run(pages, page, max),
+            _ => None,
+        }
+    }
+
+    /// Changes an inode's private copy, which must exist.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] if it does not.
+    pub fn changed_mut(&mut self, ino: Ino) -> Result<&mut Inode> {
+        let id = self.id_of(ino).ok_or(Error::Stale)?;
+        self.inodes.get_mut(id).ok_or(Error::Stale)
+    }
+
+    /// Inodes whose modification time is newer than the log says.
+    pub fn unlogged_times(&self) -> impl Iterator<Item = &Inode> {
+        self.inodes.iter().map(|(_, inode)| inode).filter(|i| i.mtime_unlogged && i.nlink > 0)
+    }
+
+    /// Bytes of private memory held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.inodes.memory()
+            + self.by_ino.memory()
+            + self.names.memory()
+            + self.pages.memory()
+            + self.private.memory()
+    }
+
+    /// Changed inodes and changed names.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.inodes.len(), self.names.len())
+    }
+
+    fn read_private(&self, ino: Ino, offset: u64, into: &mut [u8]) -> Result<()> {
+        let Some(PageRef::Private(id)) = self.page(ino, offset / BLOCK_SIZE) else {
+            return Err(Error::Stale);
+        };
+        let start = (offset % BLOCK_SIZE) as usize;
+        let page = self.private.get(id as usize).and_then(|p| p.get(start..start + into.len()));
+        into.copy_from_slice(page.ok_or(Error::Stale)?);
+        Ok(())
+    }
+
+    fn id_of(&self, ino: Ino) -> Option<u32> {
+        self.by_ino.find(spread(self.seed, ino), |id| {
+            self.inodes.get(id).is_some_and(|inode| inode.ino == ino)
+        })
+    }
+
+    /// The private copy of an inode, made now if there is none.
+    fn copy_up<B: Backing>(&mut self, view: View<'_, B>, ino: Ino) -> Result<u32> {
+        if let Some(id) = self.id_of(ino) {
+            return Ok(id);
+        }
+        let inode = Inode::from_base(&base_inode(view, ino)?);
+        self.insert(inode)
+    }
+
+    fn insert(&mut self, inode: Inode) -> Result<u32> {
+        self.by_ino.reserve(1)?;
+        let ino = inode.ino;
+        let id = self.inodes.insert(inode)?;
+        self.by_ino.insert(spread(self.seed, ino), id)?;
+        Ok(id)
+    }
+}
+
+/// Inode numbers are handed out in order, so one multiplication spreads them well; the seed keeps a
+/// log that makes up numbers from making them collide.
+const fn spread(seed: u64, ino: Ino) -> u64 {
+    (ino.get() ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn forward(at: RegionOffset, bytes: u64) -> Result<RegionOffset> {
+    at.checked_add(bytes).ok_or(Error::OutOfBounds { offset: at.get(), len: bytes })
+}
+
+fn regular(kind: FileType) -> Result<()> {
+    match kind {
+        FileType::Regular => Ok(()),
+        FileType::Directory => Err(Error::IsDirectory),
+        _ => Err(Error::InvalidArgument("not a regular file")),
+    }
+}
+
+/// A base inode, where a caller names one that must exist.
+fn base_inode<B: Backing>(view: View<'_, B>, ino: Ino) -> Result<base::Inode> {
+    match view.base.inode(view.region, ino) {
+        Err(Error::NotFound) => Err(Error::Stale),
+        other => other,
+    }
+}
+
+fn base_directory<B: Backing>(view: View<'_, B>, ino: Ino) -> Result<base::Inode> {
+    let inode = base_inode(view, ino)?;
+    if inode.kind == FileType::Directory {
+        Ok(inode)
+    } else {
+        Err(Error::NotDirectory)
+    }
+}
+
+/// A name of a base directory. The type is the inode's, not the entry's: the entry's is a hint.
+fn base_entry<B: Backing>(
+    view: View<'_, B>,
+    dir: &base::Inode,
+    name: &[u8],
+) -> Result<Option<(Ino, FileType)>> {
+    match view.base.lookup(view.region, dir, name)? {
+        Some(entry) => {
+            let inode = view.base.inode(view.region, entry.ino)?;
+            Ok(Some((entry.ino, inode.kind)))
+        }
+        None => Ok(None),
+    }
+}

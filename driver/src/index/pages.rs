@@ -1,0 +1,379 @@
+//! Page maps: which page of the range holds which page of a file.
+//!
+//! A map is a radix tree of 64-way nodes kept in one arena per mount. A leaf slot is a 32-bit page
+//! reference, so a densely changed file costs 4.1 bytes per changed page, and a single changed page
+//! at most one node of 256 bytes per level.
+//!
+//! # Invariants
+//!
+//! The height of a map covers its largest page; a node is in one map only, or in the free list.
+
+use crate::error::{Error, Result};
+use crate::storage::TryVec;
+use daxfs_format::{RegionOffset, BLOCK_SIZE};
+
+const FANOUT: usize = 64;
+const FANOUT_SHIFT: u32 = 6;
+/// Levels that cover every page of the largest file.
+const MAX_HEIGHT: u8 = 9;
+
+/// Where a file's page is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageRef {
+    /// A page of the range.
+    Region(u32),
+    /// A page in private memory, made from inline writes.
+    Private(u32),
+}
+
+impl PageRef {
+    const PRIVATE: u32 = 1 << 31;
+
+    /// The page of the range that starts at `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] past [`crate::superblock::MAX_IMAGE_SIZE`].
+    pub fn at(at: RegionOffset) -> Result<Self> {
+        u32::try_from(at.get() / BLOCK_SIZE)
+            .ok()
+            .filter(|page| page & Self::PRIVATE == 0)
+            .map(Self::Region)
+            .ok_or(Error::Corrupt { what: "page reference", at: at.get() })
+    }
+
+    const fn to_slot(self) -> u32 {
+        match self {
+            Self::Region(page) => page,
+            Self::Private(id) => id | Self::PRIVATE,
+        }
+    }
+
+    /// 0 is "no page": page 0 of the range is the superblock.
+    const fn from_slot(slot: u32) -> Option<Self> {
+        if slot == 0 {
+            None
+        } else if slot & Self::PRIVATE == 0 {
+            Some(Self::Region(slot))
+        } else {
+            Some(Self::Private(slot & !Self::PRIVATE))
+        }
+    }
+
+    /// Whether `next` is the page that follows this one in the range.
+    const fn followed_by(self, next: Self) -> bool {
+        matches!((self, next), (Self::Region(a), Self::Region(b)) if a + 1 == b)
+    }
+}
+
+type Node = [u32; FANOUT];
+
+/// The nodes of all page maps of a mount.
+#[derive(Default)]
+pub struct PageArena {
+    /// Node `n` is at index `n - 1`: 0 is "no node".
+    nodes: TryVec<Node>,
+    /// Free nodes, linked through their first slot.
+    free: u32,
+    free_count: usize,
+}
+
+/// One file's page map.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct PageMap {
+    root: u32,
+    height: u8,
+    pages: u64,
+}
+
+impl PageMap {
+    /// Pages mapped.
+    #[must_use]
+    pub const fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    const fn covers(&self, page: u64) -> bool {
+        self.height > 0 && (page >> (FANOUT_SHIFT * self.height as u32)) == 0
+    }
+}
+
+fn slot_of(page: u64, level: u8) -> usize {
+    (page >> (FANOUT_SHIFT * u32::from(level))) as usize % FANOUT
+}
+
+impl PageArena {
+    /// Makes sure that mapping `pages` neighbouring pages does not fail.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn reserve(&mut self, pages: u64) -> Result<()> {
+        // Two partial leaves, a path of inner nodes above each, and a few more levels at the root.
+        let wanted = pages / FANOUT as u64 + 4 * u64::from(MAX_HEIGHT);
+        let wanted = usize::try_from(wanted).map_err(|_| Error::NoMemory)?;
+        self.nodes.reserve(wanted.saturating_sub(self.free_count))
+    }
+
+    /// Where `page` of the file is.
+    #[must_use]
+    pub fn get(&self, map: &PageMap, page: u64) -> Option<PageRef> {
+        let leaf = self.leaf(map, page)?;
+        PageRef::from_slot(*leaf.get(slot_of(page, 0))?)
+    }
+
+    /// Where `page` of the file is, and how many of its following pages, `max` in all at most,
+    /// follow it in the range.
+    #[must_use]
+    pub fn run(&self, map: &PageMap, page: u64, max: u64) -> Option<(PageRef, u64)> {
+        let first = self.get(map, page)?;
+        let mut last = first;
+        let mut count = 1;
+        while count < max {
+            match page.checked_add(count).and_then(|p| self.get(map, p)) {
+                Some(next) if last.followed_by(next) => last = next,
+                _ => break,
+            }
+            count += 1;
+        }
+        Some((first, count))
+    }
+
+    /// The first mapped page in `from..to`.
+    #[must_use]
+    pub fn first_mapped(&self, map: &PageMap, from: u64, to: u64) -> Option<u64> {
+        let mut page = from;
+        while page < to && map.covers(page) {
+            // The lowest level at which there is nothing: skip all that it covers.
+            let mut node = map.root;
+            let mut level = map.height;
+            while level > 0 {
+                level -= 1;
+                node = *self.node(node)?.get(slot_of(page, level))?;
+                if node == 0 {
+                    break;
+                }
+            }
+            if node != 0 {
+                return Some(page);
+            }
+            let covered = FANOUT_SHIFT * u32::from(level);
+            page = ((page >> covered) + 1) << covered;
+        }
+        None
+    }
+
+    /// Maps `page` and returns where it was before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`], [`Error::FileTooBig`].
+    pub fn set(&mut self, map: &mut PageMap, page: u64, to: PageRef) -> Result<Option<PageRef>> {
+        while !map.covers(page) {
+            if map.height >= MAX_HEIGHT {
+                return Err(Error::FileTooBig);
+            }
+            let root = self.take()?;
+            if let Some(slot) = self.node_mut(root).and_then(|n| n.first_mut()) {
+                *slot = map.root;
+            }
+            map.root = root;
+            map.height += 1;
+            if map.height == 1 {
+                // The first node is a leaf and has no child.
+                if let Some(slot) = self.node_mut(root).and_then(|n| n.first_mut()) {
+                    *slot = 0;
+                }
+            }
+        }
+        let mut node = map.root;
+        for level in (1..map.height).rev() {
+            let at = slot_of(page, level);
+            let child = self.node(node).and_then(|n| n.get(at)).copied().unwrap_or(0);
+            node = if child != 0 {
+                child
+            } else {
+                let child = self.take()?;
+                if let Some(slot) = self.node_mut(node).and_then(|n| n.get_mut(at)) {
+                    *slot = child;
+                }
+                child
+            };
+        }
+        let slot = self.node_mut(node).and_then(|n| n.get_mut(slot_of(page, 0)));
+        let slot = slot.ok_or(Error::NoMemory)?;
+        let old = PageRef::from_slot(core::mem::replace(slot, to.to_slot()));
+        map.pages += u64::from(old.is_none());
+        Ok(old)
+    }
+
+    /// Unmaps all pages from `from` on, calling `each` for every one.
+    pub fn remove_from(&mut self, map: &mut PageMap, from: u64, each: &mut dyn FnMut(PageRef)) {
+        if map.height == 0 {
+            return;
+        }
+        let mut removed = 0;
+        let empty = self.prune(map.root, map.height - 1, 0, from, &mut |page| {
+            removed += 1;
+            each(page);
+        });
+        map.pages -= removed;
+        if empty {
+            self.give_back(map.root);
+            *map = PageMap::default();
+        }
+    }
+
+    /// Unmaps the pages below `node` (whose first page is `base`) from `from` on; says whether the
+    /// node is empty now. Recursion is as deep as a map is high: 9 at most.
+    fn prune(
+        &mut self,
+        node: u32,
+        level: u8,
+        base: u64,
+        from: u64,
+        each: &mut dyn FnMut(PageRef),
+    ) -> bool {
+        let mut empty = true;
+        for i in 0..FANOUT {
+            let Some(&slot) = self.node(node).and_then(|n| n.get(i)) else { continue };
+            if slot == 0 {
+                continue;
+            }
+            let first = base + ((i as u64) << (FANOUT_SHIFT * u32::from(level)));
+            let last = first + ((1_u64 << (FANOUT_SHIFT * u32::from(level))) - 1);
+            if last < from {
+                empty = false;
+                continue;
+            }
+            let gone = if level == 0 {
+                if let Some(page) = PageRef::from_slot(slot) {
+                    each(page);
+                }
+                true
+            } else {
+                let gone = self.prune(slot, level - 1, first, from, each);
+                if gone {
+                    self.give_back(slot);
+                }
+                gone
+            };
+            if gone {
+                if let Some(slot) = self.node_mut(node).and_then(|n| n.get_mut(i)) {
+                    *slot = 0;
+                }
+            } else {
+                empty = false;
+            }
+        }
+        empty
+    }
+
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.nodes.memory()
+    }
+
+    fn leaf(&self, map: &PageMap, page: u64) -> Option<&Node> {
+        if !map.covers(page) {
+            return None;
+        }
+        let mut node = map.root;
+        for level in (1..map.height).rev() {
+            node = *self.node(node)?.get(slot_of(page, level))?;
+        }
+        self.node(node)
+    }
+
+    fn node(&self, node: u32) -> Option<&Node> {
+        self.nodes.get((node as usize).checked_sub(1)?)
+    }
+
+    fn node_mut(&mut self, node: u32) -> Option<&mut Node> {
+        self.nodes.get_mut((node as usize).checked_sub(1)?)
+    }
+
+    fn take(&mut self) -> Result<u32> {
+        if self.free != 0 {
+            let node = self.free;
+            if let Some(place) = self.node_mut(node) {
+                let next = *place.first().unwrap_or(&0);
+                *place = [0; FANOUT];
+                self.free = next;
+                self.free_count -= 1;
+                return Ok(node);
+            }
+        }
+        self.nodes.push([0; FANOUT])?;
+        u32::try_from(self.nodes.len()).map_err(|_| Error::NoMemory)
+    }
+
+    fn give_back(&mut self, node: u32) {
+        let next = self.free;
+        if let Some(slot) = self.node_mut(node).and_then(|n| n.first_mut()) {
+            *slot = next;
+            self.free = node;
+            self.free_count += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    #[test]
+    fn behaves_like_an_ordered_map() {
+        let mut arena = PageArena::default();
+        let mut map = PageMap::default();
+        let mut model: BTreeMap<u64, u32> = BTreeMap::new();
+        let mut seed = 7_u64;
+        let mut random = move || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            seed >> 20
+        };
+        for step in 0..30_000_u32 {
+            let page = match random() % 4 {
+                0 => random() % 64,
+                1 => random() % 5000,
+                2 => (random() % 1000) << 20,
+                _ => (1 << 50) + random() % 200,
+            };
+            if random() % 50 == 0 {
+                let mut removed = Vec::new();
+                arena.remove_from(&mut map, page, &mut |p| removed.push(p));
+                let expected: Vec<_> =
+                    model.split_off(&page).into_values().map(PageRef::Region).collect();
+                assert_eq!(removed, expected, "in ascending order");
+            } else {
+                let old = arena.set(&mut map, page, PageRef::Region(step + 1)).unwrap();
+                assert_eq!(old, model.insert(page, step + 1).map(PageRef::Region));
+            }
+            let probe = page ^ (random() % 3);
+            assert_eq!(arena.get(&map, probe), model.get(&probe).copied().map(PageRef::Region));
+            assert_eq!(map.pages(), model.len() as u64);
+            let next = model.range(probe..).next().map(|(&p, _)| p);
+            assert_eq!(arena.first_mapped(&map, probe, u64::MAX), next);
+        }
+        arena.remove_from(&mut map, 0, &mut |_| {});
+        assert_eq!(arena.free_count, arena.nodes.len(), "no node is lost");
+    }
+
+    #[test]
+    fn runs_join_neighbours_across_nodes() {
+        let mut arena = PageArena::default();
+        let mut map = PageMap::default();
+        for page in 60..200 {
+            arena.set(&mut map, page, PageRef::Region(1000 + page as u32)).unwrap();
+        }
+        arena.set(&mut map, 100, PageRef::Region(5)).unwrap();
+        assert_eq!(arena.run(&map, 60, 1000), Some((PageRef::Region(1060), 40)));
+        assert_eq!(arena.run(&map, 60, 7), Some((PageRef::Region(1060), 7)));
+        assert_eq!(arena.run(&map, 101, 1000), Some((PageRef::Region(1101), 99)));
+        assert_eq!(arena.run(&map, 200, 1), None);
+    }
+}

@@ -1,0 +1,435 @@
+//! Decoding log entries.
+//!
+//! An entry is copied out of the range piece by piece, checked, and becomes an [`Entry`]: every
+//! length in it fits the entry, every name keeps the rules of names, every number is in its range.
+//! Whether it makes sense for the state of the filesystem is the index's business.
+
+use crate::error::{Error, Result};
+use crate::region::{Backing, Region};
+use daxfs_format::base::check_name;
+use daxfs_format::log::{
+    self, EntryHeader, EntryType, NewFlags, RenameFlags, SetattrValid, WriteFlags, HEADER_SIZE,
+};
+use daxfs_format::mode::{FileType, PERMISSIONS};
+use daxfs_format::{
+    BranchId, Ino, LogPosition, RegionOffset, SegmentIndex, Timestamp, BLOCK_SIZE, NAME_MAX,
+    SYMLINK_MAX,
+};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+/// A checked name, by value.
+#[derive(Clone, Copy)]
+pub struct Name {
+    bytes: [u8; NAME_MAX],
+    len: usize,
+}
+
+impl Name {
+    /// A name from a caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`] or [`Error::NameTooLong`].
+    pub fn new(name: &[u8]) -> Result<Self> {
+        check_name(name)?;
+        let mut bytes = [0; NAME_MAX];
+        bytes.get_mut(..name.len()).ok_or(Error::NameTooLong)?.copy_from_slice(name);
+        Ok(Self { bytes, len: name.len() })
+    }
+
+    /// The name's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// Where the bytes of a write are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteSource {
+    /// In the log entry itself, at this place.
+    Inline(RegionOffset),
+    /// In data pages; this is the page that holds the write's first byte.
+    Pages(RegionOffset),
+}
+
+/// Attributes a setattr entry changes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Changes {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// File size.
+    pub size: Option<u64>,
+    /// Access time.
+    pub atime: Option<Timestamp>,
+    /// Modification time.
+    pub mtime: Option<Timestamp>,
+}
+
+/// What a new inode is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewInode {
+    /// File type and permissions, as in `st_mode`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number, for device nodes.
+    pub rdev: u32,
+}
+
+/// What an entry records.
+#[derive(Clone, Copy)]
+pub enum Operation {
+    /// Bytes of a file.
+    Write {
+        /// File offset of the first.
+        offset: u64,
+        /// How many, at least 1.
+        len: u32,
+        /// Where they are.
+        source: WriteSource,
+    },
+    /// A new file or directory.
+    Create {
+        /// The directory it is in.
+        parent: Ino,
+        /// Its name there.
+        name: Name,
+        /// What it is; never a symbolic link.
+        new: NewInode,
+    },
+    /// A new symbolic link.
+    Symlink {
+        /// The directory it is in.
+        parent: Ino,
+        /// Its name there.
+        name: Name,
+        /// Owner and group; the mode is a symbolic link's.
+        new: NewInode,
+        /// Where its target is in the log.
+        target: RegionOffset,
+        /// Bytes of the target.
+        target_len: u16,
+    },
+    /// A name removed.
+    Delete {
+        /// The directory.
+        parent: Ino,
+        /// The name.
+        name: Name,
+    },
+    /// A new size.
+    Truncate {
+        /// The size.
+        size: u64,
+    },
+    /// A name moved.
+    Rename {
+        /// The directory it leaves.
+        old_parent: Ino,
+        /// Its name there.
+        old_name: Name,
+        /// The directory it enters.
+        new_parent: Ino,
+        /// Its name there.
+        new_name: Name,
+        /// Whether the two names change places.
+        exchange: bool,
+    },
+    /// New attributes.
+    Setattr(Changes),
+    /// Another branch's log.
+    Link {
+        /// Whose.
+        branch: BranchId,
+        /// The first segment of its chain.
+        head: SegmentIndex,
+        /// How much of it counts.
+        published: LogPosition,
+        /// The lowest inode number it did not use.
+        next_ino: Ino,
+    },
+}
+
+/// One decoded entry.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// The inode it is about (the new one of a create).
+    pub ino: Ino,
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub operation: Operation,
+}
+
+impl Operation {
+    /// The entry type that records it.
+    #[must_use]
+    pub const fn entry_type(&self) -> EntryType {
+        match self {
+            Self::Write { .. } => EntryType::Write,
+            Self::Create { new, .. } => match FileType::from_mode(new.mode) {
+                Some(FileType::Directory) => EntryType::Mkdir,
+                _ => EntryType::Create,
+            },
+            Self::Symlink { .. } => EntryType::Symlink,
+            Self::Delete { .. } => EntryType::Delete,
+            Self::Truncate { .. } => EntryType::Truncate,
+            Self::Rename { .. } => EntryType::Rename,
+            Self::Setattr(_) => EntryType::Setattr,
+            Self::Link { .. } => EntryType::Link,
+        }
+    }
+}
+
+/// Takes an entry's payload apart from front to back; never past its end.
+struct Payload<'r, B: Backing> {
+    region: &'r Region<B>,
+    entry: RegionOffset,
+    at: RegionOffset,
+    left: u64,
+}
+
+impl<B: Backing> Payload<'_, B> {
+    fn corrupt(&self, what: &'static str) -> Error {
+        Error::Corrupt { what, at: self.entry.get() }
+    }
+
+    /// Skips `len` bytes and says where they are.
+    fn skip(&mut self, len: u64) -> Result<RegionOffset> {
+        let at = self.at;
+        self.left = self.left.checked_sub(len).ok_or(self.corrupt("log entry too short"))?;
+        self.at = at.checked_add(len).ok_or(self.corrupt("log entry too short"))?;
+        Ok(at)
+    }
+
+    fn take<T: FromBytes + FromZeros + IntoBytes>(&mut self) -> Result<T> {
+        let at = self.skip(size_of::<T>() as u64)?;
+        self.region.read(at)
+    }
+
+    fn name(&mut self, len: u16) -> Result<Name> {
+        let len = usize::from(len);
+        let at = self.skip(len as u64)?;
+        let mut bytes = [0; NAME_MAX];
+        let Some(part) = bytes.get_mut(..len) else {
+            return Err(self.corrupt("name length in a log entry"));
+        };
+        self.region.copy_out(at, part)?;
+        check_name(part).map_err(|_| self.corrupt("name in a log entry"))?;
+        Ok(Name { bytes, len })
+    }
+
+    fn owner(&mut self, flags: u16) -> Result<log::Owner> {
+        let flags = NewFlags::from_bits(flags).ok_or(self.corrupt("flags of a log entry"))?;
+        if flags.contains(NewFlags::OWNER) {
+            self.take()
+        } else {
+            Ok(log::Owner::new_zeroed())
+        }
+    }
+}
+
+/// Decodes the entry at `at`, of which `available` bytes lie in the log. Returns it with its size.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] naming the rule it breaks.
+pub fn decode<B: Backing>(
+    region: &Region<B>,
+    at: RegionOffset,
+    available: u64,
+) -> Result<(Entry, u64)> {
+    let corrupt = |what| Error::Corrupt { what, at: at.get() };
+    if available < u64::from(HEADER_SIZE) {
+        return Err(corrupt("log ends inside an entry header"));
+    }
+    let header: EntryHeader = region.read(at)?;
+    let size = u64::from(header.total_size.get());
+    if size < u64::from(HEADER_SIZE) || size > available {
+        return Err(corrupt("size of a log entry"));
+    }
+    let kind = EntryType::from_raw(header.kind.get()).ok_or(corrupt("type of a log entry"))?;
+    let ino = Ino::new(header.ino.get());
+    let mut payload = Payload { region, entry: at, at, left: size };
+    payload.skip(u64::from(HEADER_SIZE))?;
+    let operation = match kind {
+        EntryType::Write => decode_write(&mut payload)?,
+        EntryType::Create | EntryType::Mkdir => decode_create(&mut payload, kind, ino)?,
+        EntryType::Symlink => decode_symlink(&mut payload, ino)?,
+        EntryType::Delete => {
+            let raw: log::Delete = payload.take()?;
+            let name = payload.name(raw.name_len.get())?;
+            Operation::Delete { parent: Ino::new(raw.parent_ino.get()), name }
+        }
+        EntryType::Truncate => {
+            let raw: log::Truncate = payload.take()?;
+            Operation::Truncate { size: checked_size(raw.new_size.get(), corrupt)? }
+        }
+        EntryType::Rename => decode_rename(&mut payload, ino)?,
+        EntryType::Setattr => decode_setattr(&mut payload)?,
+        EntryType::Link => {
+            let raw: log::Link = payload.take()?;
+            let head =
+                u32::try_from(raw.head.get()).map_err(|_| corrupt("segment in a link entry"))?;
+            Operation::Link {
+                branch: BranchId::new(raw.branch_id.get()),
+                head: SegmentIndex::new(head),
+                published: LogPosition::new(raw.published.get()),
+                next_ino: Ino::new(raw.next_ino.get()),
+            }
+        }
+    };
+    let time = Timestamp::from_nanos(header.timestamp.get());
+    Ok((Entry { ino, time, operation }, size))
+}
+
+/// Largest file size: what a signed 64-bit offset can name.
+pub const MAX_FILE_SIZE: u64 = i64::MAX as u64;
+
+fn checked_size(size: u64, corrupt: impl Fn(&'static str) -> Error) -> Result<u64> {
+    if size > MAX_FILE_SIZE {
+        return Err(corrupt("file size in a log entry"));
+    }
+    Ok(size)
+}
+
+fn decode_write<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation> {
+    let raw: log::Write = payload.take()?;
+    let flags =
+        WriteFlags::from_bits(raw.flags.get()).ok_or(payload.corrupt("flags of a write entry"))?;
+    let (offset, len) = (raw.offset.get(), raw.len.get());
+    if len == 0 || offset.checked_add(u64::from(len)).is_none_or(|end| end > MAX_FILE_SIZE) {
+        return Err(payload.corrupt("range of a write entry"));
+    }
+    let source = if flags.contains(WriteFlags::BY_REFERENCE) {
+        let at: zerocopy::little_endian::U64 = payload.take()?;
+        let at = RegionOffset::new(at.get());
+        // The pages from the one that holds the first byte to the one that holds the last.
+        let bytes = (offset % BLOCK_SIZE + u64::from(len)).div_ceil(BLOCK_SIZE) * BLOCK_SIZE;
+        if !at.is_aligned(BLOCK_SIZE) || !payload.region.contains(at, bytes) {
+            return Err(payload.corrupt("reference of a write entry"));
+        }
+        WriteSource::Pages(at)
+    } else {
+        WriteSource::Inline(payload.skip(u64::from(len))?)
+    };
+    Ok(Operation::Write { offset, len, source })
+}
+
+fn decode_create<B: Backing>(
+    payload: &mut Payload<'_, B>,
+    entry_type: EntryType,
+    ino: Ino,
+) -> Result<Operation> {
+    let raw: log::Create = payload.take()?;
+    let owner = payload.owner(raw.flags.get())?;
+    let name = payload.name(raw.name_len.get())?;
+    if raw.new_ino.get() != ino.get() {
+        return Err(payload.corrupt("inode number of a create entry"));
+    }
+    let mode = raw.mode.get();
+    let kind = match (FileType::from_mode(mode), entry_type) {
+        // The reference writes bare permissions in some entries; the type says the rest.
+        (None, EntryType::Mkdir) if mode <= PERMISSIONS => FileType::Directory,
+        (None, EntryType::Create) if mode <= PERMISSIONS => FileType::Regular,
+        (Some(FileType::Directory), EntryType::Mkdir) => FileType::Directory,
+        (Some(kind), EntryType::Create)
+            if kind != FileType::Directory && kind != FileType::Symlink && mode >> 16 == 0 =>
+        {
+            kind
+        }
+        _ => return Err(payload.corrupt("mode of a create entry")),
+    };
+    Ok(Operation::Create {
+        parent: Ino::new(raw.parent_ino.get()),
+        name,
+        new: NewInode {
+            mode: kind.mode_bits() | (mode & PERMISSIONS),
+            uid: owner.uid.get(),
+            gid: owner.gid.get(),
+            rdev: if kind.is_device() { owner.rdev.get() } else { 0 },
+        },
+    })
+}
+
+fn decode_symlink<B: Backing>(payload: &mut Payload<'_, B>, ino: Ino) -> Result<Operation> {
+    let raw: log::Symlink = payload.take()?;
+    let flags = u16::try_from(raw.flags.get())
+        .map_err(|_| payload.corrupt("flags of a symbolic link entry"))?;
+    let owner = payload.owner(flags)?;
+    let name = payload.name(raw.name_len.get())?;
+    if raw.new_ino.get() != ino.get() {
+        return Err(payload.corrupt("inode number of a symbolic link entry"));
+    }
+    let target_len = raw.target_len.get();
+    if target_len == 0 || usize::from(target_len) > SYMLINK_MAX {
+        return Err(payload.corrupt("target length of a symbolic link entry"));
+    }
+    let target = payload.skip(u64::from(target_len))?;
+    let terminator: u8 = payload.take()?;
+    if terminator != 0 {
+        return Err(payload.corrupt("symbolic link without NUL"));
+    }
+    Ok(Operation::Symlink {
+        parent: Ino::new(raw.parent_ino.get()),
+        name,
+        new: NewInode {
+            mode: FileType::Symlink.mode_bits() | 0o777,
+            uid: owner.uid.get(),
+            gid: owner.gid.get(),
+            rdev: 0,
+        },
+        target,
+        target_len,
+    })
+}
+
+fn decode_rename<B: Backing>(payload: &mut Payload<'_, B>, ino: Ino) -> Result<Operation> {
+    let raw: log::Rename = payload.take()?;
+    let flags = RenameFlags::from_bits(raw.flags.get())
+        .ok_or(payload.corrupt("flags of a rename entry"))?;
+    let old_name = payload.name(raw.old_name_len.get())?;
+    let new_name = payload.name(raw.new_name_len.get())?;
+    if raw.ino.get() != ino.get() {
+        return Err(payload.corrupt("inode number of a rename entry"));
+    }
+    Ok(Operation::Rename {
+        old_parent: Ino::new(raw.old_parent.get()),
+        old_name,
+        new_parent: Ino::new(raw.new_parent.get()),
+        new_name,
+        exchange: flags.contains(RenameFlags::EXCHANGE),
+    })
+}
+
+fn decode_setattr<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation> {
+    let raw: log::Setattr = payload.take()?;
+    let valid = SetattrValid::from_bits(raw.valid.get())
+        .ok_or(payload.corrupt("valid bits of a setattr entry"))?;
+    let times: log::Times = if valid.intersects(SetattrValid::ATIME | SetattrValid::MTIME) {
+        payload.take()?
+    } else {
+        log::Times::new_zeroed()
+    };
+    let size = checked_size(raw.size.get(), |what| payload.corrupt(what));
+    let field = |bit, value| valid.contains(bit).then_some(value);
+    Ok(Operation::Setattr(Changes {
+        mode: field(SetattrValid::MODE, raw.mode.get() & PERMISSIONS),
+        uid: field(SetattrValid::UID, raw.uid.get()),
+        gid: field(SetattrValid::GID, raw.gid.get()),
+        size: if valid.contains(SetattrValid::SIZE) { Some(size?) } else { None },
+        atime: valid
+            .contains(SetattrValid::ATIME)
+            .then(|| Timestamp::new(times.atime_sec.get(), times.atime_nsec.get())),
+        mtime: valid
+            .contains(SetattrValid::MTIME)
+            .then(|| Timestamp::new(times.mtime_sec.get(), times.mtime_nsec.get())),
+    }))
+}

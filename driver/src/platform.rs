@@ -1,0 +1,46 @@
+//! What the engine asks of the world it runs in.
+
+use crate::error::Result;
+use crate::region::Backing;
+use core::ops::{Deref, DerefMut};
+use daxfs_format::Timestamp;
+
+/// A world the engine runs in.
+pub trait Platform {
+    /// How the shared range is accessed.
+    type Backing: Backing;
+    /// The reader-writer lock of this world. It guards this mount's private memory only; nothing
+    /// in the shared range is ever locked.
+    type Lock<T>: Lock<T>;
+
+    /// The time of day, as far as known.
+    fn now(&self) -> Timestamp;
+
+    /// A number that a hostile image cannot guess; seeds hash tables and names images.
+    fn random(&self) -> u64;
+}
+
+/// A reader-writer lock.
+pub trait Lock<T>: Sized {
+    /// Shared access.
+    type Read<'a>: Deref<Target = T>
+    where
+        Self: 'a;
+    /// Exclusive access.
+    type Write<'a>: DerefMut<Target = T>
+    where
+        Self: 'a;
+
+    /// A lock around `value`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`](crate::Error::NoMemory), where a lock needs memory of its own.
+    fn new(value: T) -> Result<Self>;
+
+    /// Waits for shared access.
+    fn read(&self) -> Self::Read<'_>;
+
+    /// Waits for exclusive access.
+    fn write(&self) -> Self::Write<'_>;
+}

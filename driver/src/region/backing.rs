@@ -1,0 +1,312 @@
+//! Raw access to a range: the trait, and its implementation for memory mapped into this address
+//! space.
+//!
+//! # Races
+//!
+//! Other kernels and processes write to the range at any time, so a plain Rust access would be a
+//! data race. Words are accessed through atomics. Bytes are copied by string instructions in
+//! `asm!`, which the compiler cannot look into and so cannot assume anything about; on other
+//! processors byte by byte through relaxed atomics.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Ordering of a load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoadOrder {
+    /// No ordering: the word alone is the message.
+    Relaxed,
+    /// Later accesses see what was written before the store this load reads from, if that store
+    /// released.
+    Acquire,
+}
+
+/// Ordering of a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreOrder {
+    /// No ordering: the word alone is the message.
+    Relaxed,
+    /// Whoever acquires the value sees everything written before it.
+    Release,
+}
+
+/// Raw access to a shared range.
+///
+/// # Safety
+///
+/// For the whole life of the value, `size` is constant, and every access that keeps the methods'
+/// conditions touches only memory that belongs to the range.
+pub unsafe trait Backing {
+    /// Bytes of the range.
+    fn size(&self) -> u64;
+
+    /// Loads a word.
+    ///
+    /// # Safety
+    ///
+    /// `offset` is a multiple of 8 and `offset + 8 <= size`.
+    unsafe fn load(&self, offset: usize, order: LoadOrder) -> u64;
+
+    /// Stores a word.
+    ///
+    /// # Safety
+    ///
+    /// `offset` is a multiple of 8 and `offset + 8 <= size`.
+    unsafe fn store(&self, offset: usize, value: u64, order: StoreOrder);
+
+    /// Compares and exchanges a word: acquire-release on success, acquire on failure.
+    ///
+    /// # Safety
+    ///
+    /// `offset` is a multiple of 8 and `offset + 8 <= size`.
+    unsafe fn compare_exchange(&self, offset: usize, current: u64, new: u64) -> Result<u64, u64>;
+
+    /// Copies bytes out of the range.
+    ///
+    /// # Safety
+    ///
+    /// `offset + into.len() <= size`.
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]);
+
+    /// Copies bytes into the range.
+    ///
+    /// # Safety
+    ///
+    /// `offset + from.len() <= size`.
+    unsafe fn copy_in(&self, offset: usize, from: &[u8]);
+
+    /// Copies bytes inside the range.
+    ///
+    /// # Safety
+    ///
+    /// `from + len <= size`, `to + len <= size`, and the two do not overlap.
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize);
+
+    /// Zeroes bytes of the range.
+    ///
+    /// # Safety
+    ///
+    /// `offset + len <= size`.
+    unsafe fn zero(&self, offset: usize, len: usize);
+}
+
+/// A range mapped into this address space.
+///
+/// # Invariants
+///
+/// `start..start + len` is mapped, readable (and writable, if any writing method is used) for as
+/// long as the value or a copy of it exists; `start` is 8-byte aligned.
+#[derive(Clone, Copy, Debug)]
+pub struct MappedRange {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the range is shared memory by definition; every access is atomic or opaque to the
+// compiler, so it may come from any thread.
+unsafe impl Send for MappedRange {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for MappedRange {}
+
+impl MappedRange {
+    /// The range of `len` bytes at `start`.
+    ///
+    /// # Safety
+    ///
+    /// The range stays mapped at `start` while the value or a copy of it exists, is readable, is
+    /// writable if the region is to be written, and is accessed by this program only through such
+    /// values. `start` is 8-byte aligned.
+    #[must_use]
+    pub const unsafe fn new(start: NonNull<u8>, len: usize) -> Self {
+        Self { start, len }
+    }
+
+    /// Address of the byte at `offset`.
+    ///
+    /// # Safety
+    ///
+    /// `offset <= len`.
+    const unsafe fn at(&self, offset: usize) -> *mut u8 {
+        // SAFETY: inside, or at the end of, one mapped range (type invariant and caller).
+        unsafe { self.start.as_ptr().add(offset) }
+    }
+
+    /// The word at `offset`.
+    ///
+    /// # Safety
+    ///
+    /// `offset` is a multiple of 8 and `offset + 8 <= len`.
+    const unsafe fn word(&self, offset: usize) -> &AtomicU64 {
+        // SAFETY: inside the range (caller).
+        let address = unsafe { self.at(offset) };
+        // SAFETY: 8 mapped bytes (type invariant), aligned because start and offset are; nobody
+        // makes non-atomic Rust accesses to the range (condition of `new`).
+        unsafe { AtomicU64::from_ptr(address.cast()) }
+    }
+}
+
+// SAFETY: `size` is the constant `len`, and the conditions of each method keep its access inside
+// `start..start + len`, which is mapped (type invariant).
+unsafe impl Backing for MappedRange {
+    fn size(&self) -> u64 {
+        self.len as u64
+    }
+
+    unsafe fn load(&self, offset: usize, order: LoadOrder) -> u64 {
+        // SAFETY: the caller's condition is the one of `word`.
+        let word = unsafe { self.word(offset) };
+        u64::from_le(word.load(match order {
+            LoadOrder::Relaxed => Ordering::Relaxed,
+            LoadOrder::Acquire => Ordering::Acquire,
+        }))
+    }
+
+    unsafe fn store(&self, offset: usize, value: u64, order: StoreOrder) {
+        // SAFETY: the caller's condition is the one of `word`.
+        let word = unsafe { self.word(offset) };
+        word.store(
+            value.to_le(),
+            match order {
+                StoreOrder::Relaxed => Ordering::Relaxed,
+                StoreOrder::Release => Ordering::Release,
+            },
+        );
+    }
+
+    unsafe fn compare_exchange(&self, offset: usize, current: u64, new: u64) -> Result<u64, u64> {
+        // SAFETY: the caller's condition is the one of `word`.
+        let word = unsafe { self.word(offset) };
+        word.compare_exchange(current.to_le(), new.to_le(), Ordering::AcqRel, Ordering::Acquire)
+            .map(u64::from_le)
+            .map_err(u64::from_le)
+    }
+
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        // SAFETY: the caller keeps the range in bounds.
+        let from = unsafe { self.at(offset) };
+        // SAFETY: `into.len()` bytes are readable at `from` (caller, type invariant) and writable
+        // at `into`; private memory never overlaps the range.
+        unsafe { bytes::copy(from, into.as_mut_ptr(), into.len()) };
+    }
+
+    unsafe fn copy_in(&self, offset: usize, from: &[u8]) {
+        // SAFETY: the caller keeps the range in bounds.
+        let to = unsafe { self.at(offset) };
+        // SAFETY: as in `copy_out`, the other way round.
+        unsafe { bytes::copy(from.as_ptr(), to, from.len()) };
+    }
+
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) {
+        // SAFETY: the caller keeps both ranges in bounds.
+        let source = unsafe { self.at(from) };
+        // SAFETY: as above.
+        let target = unsafe { self.at(to) };
+        // SAFETY: both hold `len` mapped bytes and do not overlap (caller).
+        unsafe { bytes::copy(source, target, len) };
+    }
+
+    unsafe fn zero(&self, offset: usize, len: usize) {
+        // SAFETY: the caller keeps the range in bounds.
+        let at = unsafe { self.at(offset) };
+        // SAFETY: `len` mapped bytes (caller, type invariant).
+        unsafe { bytes::zero(at, len) };
+    }
+}
+
+/// Byte copies that may race with other kernels.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod bytes {
+    use core::arch::asm;
+
+    /// Copies `len` bytes.
+    ///
+    /// # Safety
+    ///
+    /// `from` is readable and `to` writable for `len` bytes, and they do not overlap.
+    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+        // Words first, then the rest: emulators and processors without fast byte strings move
+        // eight bytes a step, the others are as fast with words as with bytes.
+        // SAFETY: reads and writes exactly the caller's bytes; the ABI keeps the direction flag
+        // clear; only the named registers change.
+        unsafe {
+            asm!(
+                "rep movsq",
+                "mov ecx, {rest:e}",
+                "rep movsb",
+                rest = in(reg) len % 8,
+                inout("rcx") len / 8 => _,
+                inout("rsi") from => _,
+                inout("rdi") to => _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// Zeroes `len` bytes.
+    ///
+    /// # Safety
+    ///
+    /// `at` is writable for `len` bytes.
+    pub(super) unsafe fn zero(at: *mut u8, len: usize) {
+        // SAFETY: writes exactly the caller's bytes; the ABI keeps the direction flag clear; only
+        // the named registers change.
+        unsafe {
+            asm!(
+                "rep stosq",
+                "mov ecx, {rest:e}",
+                "rep stosb",
+                rest = in(reg) len % 8,
+                inout("rcx") len / 8 => _,
+                inout("rdi") at => _,
+                in("rax") 0_u64,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+/// Byte copies that may race with other kernels.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+mod bytes {
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    /// The byte at `at`.
+    ///
+    /// # Safety
+    ///
+    /// `at` is valid for reads (and writes, if it is stored to) for `'a`, by atomics only.
+    unsafe fn byte<'a>(at: *mut u8) -> &'a AtomicU8 {
+        // SAFETY: a byte is always aligned; validity is the caller's.
+        unsafe { AtomicU8::from_ptr(at) }
+    }
+
+    /// Copies `len` bytes.
+    ///
+    /// # Safety
+    ///
+    /// `from` is readable and `to` writable for `len` bytes, and they do not overlap.
+    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+        for i in 0..len {
+            // SAFETY: inside the caller's bytes.
+            let source = unsafe { byte(from.wrapping_add(i).cast_mut()) };
+            // SAFETY: inside the caller's bytes.
+            let target = unsafe { byte(to.wrapping_add(i)) };
+            // Relaxed: bytes carry no order; the word that publishes them does.
+            target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// Zeroes `len` bytes.
+    ///
+    /// # Safety
+    ///
+    /// `at` is writable for `len` bytes.
+    pub(super) unsafe fn zero(at: *mut u8, len: usize) {
+        for i in 0..len {
+            // SAFETY: inside the caller's bytes.
+            let target = unsafe { byte(at.wrapping_add(i)) };
+            // Relaxed: as in `copy`.
+            target.store(0, Ordering::Relaxed);
+        }
+    }
+}

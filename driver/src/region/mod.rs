@@ -1,0 +1,258 @@
+//! Checked access to the shared range.
+//!
+//! [`Region`] is the only way the engine touches the range. It owns one promise: **every access is
+//! inside the range and words are aligned**, checked in [`Region::check`] and nowhere else. What is
+//! read is a copy; there is no `&T` or `&[u8]` into the range, because other kernels change it at
+//! any time.
+//!
+//! Two families of access, named apart:
+//!
+//! - `load`, `store`, `compare_exchange`: one aligned 64-bit word, atomic, ordering named.
+//! - `copy_out`, `copy_in`, `read`, `write`, `copy_within`, `zero`: bytes, which may tear against a
+//!   concurrent writer. The value read is *some* bytes; the caller checks what they say.
+//!
+//! [`Backing`] supplies the raw accesses, one implementation per world.
+
+mod backing;
+mod slice;
+
+pub use backing::{Backing, LoadOrder, MappedRange, StoreOrder};
+pub use slice::SharedSlice;
+
+use crate::error::{Error, Result};
+use daxfs_format::{RegionOffset, BLOCK_SIZE};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+/// Checked access to a shared range.
+pub struct Region<B: Backing> {
+    backing: B,
+}
+
+impl<B: Backing> Region<B> {
+    /// A region over all of `backing`.
+    pub const fn new(backing: B) -> Self {
+        Self { backing }
+    }
+
+    /// Bytes of the range.
+    pub fn size(&self) -> u64 {
+        self.backing.size()
+    }
+
+    /// The one check of bounds, overflow and alignment: `len` bytes at `at` lie in the range, and
+    /// `at` is a multiple of `align`, a power of two. Returns the raw offset.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] or [`Error::Misaligned`].
+    fn check(&self, at: RegionOffset, len: u64, align: u64) -> Result<usize> {
+        let offset = at.get();
+        let out_of_bounds = Error::OutOfBounds { offset, len };
+        let end = offset.checked_add(len).ok_or(out_of_bounds)?;
+        if end > self.backing.size() {
+            return Err(out_of_bounds);
+        }
+        if !at.is_aligned(align) {
+            return Err(Error::Misaligned { offset });
+        }
+        usize::try_from(offset).map_err(|_| out_of_bounds)
+    }
+
+    /// Loads the word at `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] or [`Error::Misaligned`].
+    pub fn load(&self, at: RegionOffset, order: LoadOrder) -> Result<u64> {
+        let offset = self.check(at, 8, 8)?;
+        // SAFETY: `check` found 8 aligned bytes at `offset` inside the backing.
+        Ok(unsafe { self.backing.load(offset, order) })
+    }
+
+    /// Stores `value` in the word at `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] or [`Error::Misaligned`].
+    pub fn store(&self, at: RegionOffset, value: u64, order: StoreOrder) -> Result<()> {
+        let offset = self.check(at, 8, 8)?;
+        // SAFETY: `check` found 8 aligned bytes at `offset` inside the backing.
+        unsafe { self.backing.store(offset, value, order) };
+        Ok(())
+    }
+
+    /// Replaces the word at `at` by `new` if it is `current`; the inner result holds the value
+    /// found. Acquires in any case, and releases when it replaces.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] or [`Error::Misaligned`].
+    pub fn compare_exchange(
+        &self,
+        at: RegionOffset,
+        current: u64,
+        new: u64,
+    ) -> Result<core::result::Result<u64, u64>> {
+        let offset = self.check(at, 8, 8)?;
+        // SAFETY: `check` found 8 aligned bytes at `offset` inside the backing.
+        Ok(unsafe { self.backing.compare_exchange(offset, current, new) })
+    }
+
+    /// Copies bytes out of the range into private memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`].
+    pub fn copy_out(&self, at: RegionOffset, into: &mut [u8]) -> Result<()> {
+        let offset = self.check(at, into.len() as u64, 1)?;
+        // SAFETY: `check` found that many bytes at `offset` inside the backing.
+        unsafe { self.backing.copy_out(offset, into) };
+        Ok(())
+    }
+
+    /// Copies private bytes into the range.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`].
+    pub fn copy_in(&self, at: RegionOffset, from: &[u8]) -> Result<()> {
+        let offset = self.check(at, from.len() as u64, 1)?;
+        // SAFETY: `check` found that many bytes at `offset` inside the backing.
+        unsafe { self.backing.copy_in(offset, from) };
+        Ok(())
+    }
+
+    /// Copies `len` bytes of the range to another place in it that does not overlap.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`]; [`Error::InvalidArgument`] for places that overlap.
+    pub fn copy_within(&self, from: RegionOffset, to: RegionOffset, len: u64) -> Result<()> {
+        let source = self.check(from, len, 1)?;
+        let target = self.check(to, len, 1)?;
+        if from.get().abs_diff(to.get()) < len {
+            return Err(Error::InvalidArgument("copy onto itself"));
+        }
+        // SAFETY: `check` found `len` bytes at both offsets inside the backing (so `len` fits a
+        // usize), and they do not overlap.
+        unsafe { self.backing.copy_within(source, target, len as usize) };
+        Ok(())
+    }
+
+    /// Zeroes bytes of the range.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`].
+    pub fn zero(&self, at: RegionOffset, len: u64) -> Result<()> {
+        let offset = self.check(at, len, 1)?;
+        // SAFETY: `check` found `len` bytes at `offset` inside the backing (so it fits a usize).
+        unsafe { self.backing.zero(offset, len as usize) };
+        Ok(())
+    }
+
+    /// A copy of the structure at `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`].
+    pub fn read<T: FromBytes + IntoBytes + FromZeros>(&self, at: RegionOffset) -> Result<T> {
+        let mut value = T::new_zeroed();
+        self.copy_out(at, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Writes a structure at `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`].
+    pub fn write<T: IntoBytes + Immutable>(&self, at: RegionOffset, value: &T) -> Result<()> {
+        self.copy_in(at, value.as_bytes())
+    }
+
+    /// A raw view of `len` bytes at `at`, for reading without an intermediate copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`].
+    pub fn slice(&self, at: RegionOffset, len: u64) -> Result<SharedSlice<'_, B>> {
+        self.check(at, len, 1)?;
+        Ok(SharedSlice::new(self, at, len))
+    }
+
+    /// Whether all `len` bytes at `at` lie in the range.
+    pub fn contains(&self, at: RegionOffset, len: u64) -> bool {
+        self.check(at, len, 1).is_ok()
+    }
+}
+
+/// Number of the page a region offset lies in.
+pub(crate) const fn page_of(at: RegionOffset) -> u64 {
+    at.get() / BLOCK_SIZE
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use crate::std_platform::MappedFile;
+
+    fn region() -> Region<MappedFile> {
+        Region::new(MappedFile::anonymous(8192).unwrap())
+    }
+
+    #[test]
+    fn no_access_leaves_the_range() {
+        let region = region();
+        let mut byte = [0];
+        for at in [8192, 8193, u64::MAX] {
+            let at = RegionOffset::new(at);
+            assert!(matches!(region.copy_out(at, &mut byte), Err(Error::OutOfBounds { .. })));
+            assert!(matches!(region.load(at, LoadOrder::Acquire), Err(Error::OutOfBounds { .. })));
+            assert!(matches!(region.zero(at, u64::MAX), Err(Error::OutOfBounds { .. })));
+        }
+        assert!(region.copy_out(RegionOffset::new(8191), &mut byte).is_ok());
+        assert!(region.copy_in(RegionOffset::new(8191), b"ab").is_err());
+        assert!(region.load(RegionOffset::new(8184), LoadOrder::Acquire).is_ok());
+        assert!(region.load(RegionOffset::new(8188), LoadOrder::Acquire).is_err());
+    }
+
+    #[test]
+    fn words_are_aligned_or_refused() {
+        let region = region();
+        let at = RegionOffset::new(4);
+        assert_eq!(region.load(at, LoadOrder::Relaxed), Err(Error::Misaligned { offset: 4 }));
+        assert!(region.store(at, 1, StoreOrder::Release).is_err());
+        assert!(region.compare_exchange(at, 0, 1).is_err());
+    }
+
+    #[test]
+    fn bytes_of_any_length_and_alignment_arrive() {
+        let region = region();
+        for len in (0..80).chain([255, 256, 1023, 4096]) {
+            for shift in 0..9 {
+                let data: std::vec::Vec<u8> = (0..len).map(|i| (i * 7 + shift) as u8).collect();
+                let at = RegionOffset::new(100 + shift as u64);
+                region.zero(RegionOffset::new(90), 4200).unwrap();
+                region.copy_in(at, &data).unwrap();
+                let mut back = std::vec![0xee; len];
+                region.copy_out(at, &mut back).unwrap();
+                assert_eq!(back, data);
+                let mut edge = [9; 2];
+                region.copy_out(RegionOffset::new(at.get() + len as u64), &mut edge).unwrap();
+                assert_eq!(edge, [0, 0], "nothing written past the end");
+            }
+        }
+    }
+
+    #[test]
+    fn copying_within_moves_bytes_and_refuses_overlap() {
+        let region = region();
+        region.copy_in(RegionOffset::new(10), b"hello world").unwrap();
+        region.copy_within(RegionOffset::new(10), RegionOffset::new(5000), 11).unwrap();
+        let mut back = [0; 11];
+        region.copy_out(RegionOffset::new(5000), &mut back).unwrap();
+        assert_eq!(&back, b"hello world");
+        assert!(region.copy_within(RegionOffset::new(10), RegionOffset::new(20), 11).is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! A bounds-carrying raw view of part of the range.
+
+use super::{Backing, Region};
+use crate::error::{Error, Result};
+use daxfs_format::RegionOffset;
+
+/// A view of part of the range, for reading without an intermediate buffer of the engine's.
+///
+/// It never yields a reference into the range: bytes are copied out where they are used.
+pub struct SharedSlice<'a, B: Backing> {
+    region: &'a Region<B>,
+    start: RegionOffset,
+    len: u64,
+}
+
+impl<B: Backing> Clone for SharedSlice<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B: Backing> Copy for SharedSlice<'_, B> {}
+
+impl<'a, B: Backing> SharedSlice<'a, B> {
+    /// A view of bytes that [`Region::slice`] has checked.
+    pub(super) const fn new(region: &'a Region<B>, start: RegionOffset, len: u64) -> Self {
+        Self { region, start, len }
+    }
+
+    /// Bytes in view.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is no byte in view.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where the view starts.
+    #[must_use]
+    pub const fn start(&self) -> RegionOffset {
+        self.start
+    }
+
+    /// Copies bytes from `offset` of the view into `into`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] if the view has fewer bytes there.
+    pub fn copy_to(&self, offset: u64, into: &mut [u8]) -> Result<()> {
+        let len = into.len() as u64;
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.len);
+        let at = self.start.checked_add(offset).filter(|_| inside);
+        self.region.copy_out(at.ok_or(Error::OutOfBounds { offset, len })?, into)
+    }
+}

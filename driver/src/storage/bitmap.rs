@@ -1,0 +1,107 @@
+//! A fixed number of bits.
+
+use super::TryVec;
+use crate::error::{Error, Result};
+
+/// A bitmap. Bits past its end read as 0 and cannot be set.
+#[derive(Default)]
+pub struct Bitmap {
+    words: TryVec<u64>,
+    len: u64,
+}
+
+impl Bitmap {
+    /// `len` bits, all 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn new(len: u64) -> Result<Self> {
+        let words = usize::try_from(len.div_ceil(64)).map_err(|_| Error::NoMemory)?;
+        let mut map = Self { words: TryVec::new(), len };
+        map.words.resize(words, 0)?;
+        Ok(map)
+    }
+
+    /// Whether bit `at` is 1.
+    #[must_use]
+    pub fn get(&self, at: u64) -> bool {
+        self.word(at).is_some_and(|w| w & (1 << (at % 64)) != 0)
+    }
+
+    /// Makes bit `at` 1; says whether it was 0 before.
+    pub fn set(&mut self, at: u64) -> bool {
+        if at >= self.len {
+            return false;
+        }
+        let Some(word) = self.words.get_mut((at / 64) as usize) else { return false };
+        let was_clear = *word & (1 << (at % 64)) == 0;
+        *word |= 1 << (at % 64);
+        was_clear
+    }
+
+    /// Makes bit `at` 0; says whether it was 1 before.
+    pub fn clear(&mut self, at: u64) -> bool {
+        let Some(word) = self.words.get_mut((at / 64) as usize) else { return false };
+        let was_set = *word & (1 << (at % 64)) != 0;
+        *word &= !(1 << (at % 64));
+        was_set
+    }
+
+    /// The first 0 bit in `from..to`.
+    #[must_use]
+    pub fn first_clear(&self, from: u64, to: u64) -> Option<u64> {
+        let to = to.min(self.len);
+        let mut at = from;
+        while at < to {
+            // Bits below `at` count as set.
+            let word = self.word(at)? | ((1_u64 << (at % 64)) - 1);
+            if word != u64::MAX {
+                let found = at / 64 * 64 + u64::from(word.trailing_ones());
+                return (found < to).then_some(found);
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        None
+    }
+
+    /// The first 1 bit in `from..to`, or `to`.
+    #[must_use]
+    pub fn first_set(&self, from: u64, to: u64) -> u64 {
+        let mut at = from;
+        while at < to {
+            let Some(word) = self.word(at) else { return to };
+            let word = word & !((1_u64 << (at % 64)) - 1);
+            if word != 0 {
+                return (at / 64 * 64 + u64::from(word.trailing_zeros())).min(to);
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        to
+    }
+
+    fn word(&self, at: u64) -> Option<u64> {
+        self.words.get(usize::try_from(at / 64).ok()?).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_found_across_words_and_at_the_end() {
+        let mut map = Bitmap::new(130).unwrap();
+        for bit in 0..130 {
+            assert!(map.set(bit));
+        }
+        assert!(!map.set(130), "past the end");
+        assert_eq!(map.first_clear(0, 200), None);
+        map.clear(64);
+        map.clear(129);
+        assert_eq!(map.first_clear(0, 130), Some(64));
+        assert_eq!(map.first_clear(65, 130), Some(129));
+        assert_eq!(map.first_set(64, 130), 65);
+        assert_eq!(map.first_set(129, 130), 130);
+    }
+}

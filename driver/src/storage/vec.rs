@@ -1,0 +1,145 @@
+//! A growable vector whose growth can fail.
+
+extern crate alloc;
+
+use crate::error::{Error, Result};
+use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
+
+/// A growable vector. Reading is by slice; only growth can fail, and says so.
+#[derive(Debug)]
+pub struct TryVec<T>(Vec<T>);
+
+impl<T> Default for TryVec<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> TryVec<T> {
+    /// An empty vector; allocates nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Makes room for `additional` more elements, growing by at least half.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn reserve(&mut self, additional: usize) -> Result<()> {
+        self.0.try_reserve(additional).map_err(|_| Error::NoMemory)
+    }
+
+    /// Makes room for exactly `additional` more elements.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn reserve_exact(&mut self, additional: usize) -> Result<()> {
+        self.0.try_reserve_exact(additional).map_err(|_| Error::NoMemory)
+    }
+
+    /// Appends `value`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; the vector is unchanged.
+    pub fn push(&mut self, value: T) -> Result<()> {
+        self.reserve(1)?;
+        self.0.push(value);
+        Ok(())
+    }
+
+    /// Inserts `value` at `index`, clamped to the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; the vector is unchanged.
+    pub fn insert(&mut self, index: usize, value: T) -> Result<()> {
+        self.reserve(1)?;
+        self.0.insert(index.min(self.0.len()), value);
+        Ok(())
+    }
+
+    /// Removes and returns the last element.
+    pub fn pop(&mut self) -> Option<T> {
+        self.0.pop()
+    }
+
+    /// Removes the element at `index`, if there is one, keeping the order.
+    pub fn remove(&mut self, index: usize) -> Option<T> {
+        (index < self.0.len()).then(|| self.0.remove(index))
+    }
+
+    /// Shortens to `len` elements.
+    pub fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    /// Keeps the elements for which `keep` holds.
+    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.0.retain(keep);
+    }
+
+    /// Empties the vector.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.0.capacity().saturating_mul(size_of::<T>())
+    }
+}
+
+impl<T: Copy> TryVec<T> {
+    /// Appends a copy of `values`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; the vector is unchanged.
+    pub fn extend_from_slice(&mut self, values: &[T]) -> Result<()> {
+        self.reserve(values.len())?;
+        self.0.extend_from_slice(values);
+        Ok(())
+    }
+
+    /// Grows or shrinks to `len` elements, new ones being `value`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; the vector is unchanged.
+    pub fn resize(&mut self, len: usize, value: T) -> Result<()> {
+        self.reserve_exact(len.saturating_sub(self.0.len()))?;
+        self.0.resize(len, value);
+        Ok(())
+    }
+
+    /// A vector with a copy of `values` and no spare room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn from_slice(values: &[T]) -> Result<Self> {
+        let mut vec = Self::new();
+        vec.reserve_exact(values.len())?;
+        vec.0.extend_from_slice(values);
+        Ok(vec)
+    }
+}
+
+impl<T> Deref for TryVec<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for TryVec<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}

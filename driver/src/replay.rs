@@ -10,7 +10,7 @@ use crate::region::{Backing, Region};
 use crate::space::Space;
 use crate::storage::{Bitmap, TryVec};
 use crate::superblock::{Delta, Geometry, Segments};
-use daxfs_format::{RegionOffset, BLOCK_SIZE};
+use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
 
 /// What replay is about, and where it puts what it finds.
 pub struct Replay<'r, B: Backing> {
@@ -121,18 +121,23 @@ impl<'r, B: Backing> Replay<'r, B> {
         segments: &Segments,
         log: ChainLog,
     ) -> Result<()> {
+        // With each chain, the number behind the last that its branch used: known when it ends.
         let mut stack = TryVec::new();
-        stack.push(log)?;
-        while let Some(log) = stack.last_mut() {
+        stack.push((log, Ino::ROOT))?;
+        while let Some((log, next_ino)) = stack.last_mut() {
             let Some((at, entry)) = log.next(self.region, segments, &mut self.visited)? else {
+                index.raise_next_ino(*next_ino);
                 stack.pop();
                 continue;
             };
-            if let Operation::Link { branch, head, published, .. } = entry.operation {
+            if let Operation::Link { branch, head, published, next_ino } = entry.operation {
                 let (region, visited) = (self.region, &mut self.visited);
-                stack.push(ChainLog::new(region, segments, head, branch, published, visited)?)?;
+                let log = ChainLog::new(region, segments, head, branch, published, visited)?;
+                stack.push((log, next_ino))?;
+                self.entries += 1;
+            } else {
+                self.entry(index, space.as_deref_mut(), at, &entry)?;
             }
-            self.entry(index, space.as_deref_mut(), at, &entry)?;
         }
         Ok(())
     }

@@ -107,10 +107,7 @@ impl Index {
                 Ok(())
             }
             // Replay follows links; by themselves they change nothing.
-            Operation::Link { next_ino, .. } => {
-                self.raise_next_ino(*next_ino);
-                Ok(())
-            }
+            Operation::Link { .. } => Ok(()),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::{base_inode, Index, View};
 use crate::error::{Error, Result};
-use crate::log::entry::{Entry, Name, NewInode, Operation};
+use crate::log::entry::{Entry, Name, Operation, MAX_INO};
 use crate::region::Backing;
 use daxfs_format::mode::FileType;
 use daxfs_format::Ino;
@@ -22,11 +22,7 @@ impl Index {
             Operation::Write { .. } | Operation::Truncate { .. } => {
                 self.check_file(view, entry.ino)
             }
-            Operation::Create { parent, name, new } => {
-                let _: &NewInode = new;
-                self.check_new(view, entry.ino, *parent, name)
-            }
-            Operation::Symlink { parent, name, .. } => {
+            Operation::Create { parent, name, .. } | Operation::Symlink { parent, name, .. } => {
                 self.check_new(view, entry.ino, *parent, name)
             }
             Operation::Delete { parent, name } => {
@@ -88,9 +84,8 @@ impl Index {
         if self.lookup(view, parent, name.as_bytes())?.is_some() {
             return Err(Error::Exists);
         }
-        // Numbers only grow, so a new one never was another file's. The room above keeps them
-        // countable.
-        if ino.get() < self.next_ino || ino.get() >= 1 << 48 {
+        // Numbers only grow, so a new one never was another file's.
+        if ino.get() < self.next_ino || ino.get() >= MAX_INO {
             return Err(Error::Corrupt { what: "number of a new inode", at: ino.get() });
         }
         Ok(())

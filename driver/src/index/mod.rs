@@ -319,6 +319,10 @@ impl Index {
         into: &mut [u8],
     ) -> Result<usize> {
         let mut done = 0;
+        if into.is_empty() {
+            // Reading nothing still needs something to read from.
+            self.extent(view, ino, offset)?;
+        }
         while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let Some(at) = offset.checked_add(done as u64) else { break };
             let wanted = rest.len();

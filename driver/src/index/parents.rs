@@ -92,7 +92,8 @@ impl Index {
     ) -> Result<bool> {
         let mut at = inner;
         // As many steps as there are directories, at most: an image may lie in circles.
-        for _ in 0..self.next_ino {
+        let directories = u64::from(view.base.inode_count()) + self.inodes.len() as u64;
+        for _ in 0..=directories {
             if at == outer {
                 return Ok(true);
             }

@@ -278,6 +278,9 @@ pub fn decode<B: Backing>(
             let raw: log::Link = payload.take()?;
             let head =
                 u32::try_from(raw.head.get()).map_err(|_| corrupt("segment in a link entry"))?;
+            if raw.next_ino.get() >= MAX_INO {
+                return Err(corrupt("next inode number in a link entry"));
+            }
             Operation::Link {
                 branch: BranchId::new(raw.branch_id.get()),
                 head: SegmentIndex::new(head),
@@ -289,6 +292,9 @@ pub fn decode<B: Backing>(
     let time = Timestamp::from_nanos(header.timestamp.get());
     Ok((Entry { ino, time, operation }, size))
 }
+
+/// Inode numbers stay below this: numbers only grow, and a log must not be able to use them up.
+pub const MAX_INO: u64 = 1 << 48;
 
 /// Largest file size: what a signed 64-bit offset can name.
 pub const MAX_FILE_SIZE: u64 = i64::MAX as u64;

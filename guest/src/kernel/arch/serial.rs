@@ -1,0 +1,111 @@
+//! The serial ports: COM1 is the console, COM2 takes what scripts print.
+
+use core::fmt;
+use daxfs_guest::console::TypeAhead;
+use spin::Mutex;
+use uart_16550::backend::PioBackend;
+use uart_16550::{BaudRate, Config, Uart16550};
+
+/// Ports of the console and of the second serial port.
+const CONSOLE: u16 = 0x3f8;
+const OUTPUT: u16 = 0x2f8;
+
+type Port = Uart16550<PioBackend>;
+
+static PORTS: Mutex<Ports> =
+    Mutex::new(Ports { console: None, output: None, typed: TypeAhead::new() });
+
+struct Ports {
+    console: Option<Port>,
+    output: Option<Port>,
+    typed: TypeAhead,
+}
+
+/// Opens the serial ports. `console` is where the starter says the console is; the second port is
+/// opened only on request, for it may be another kernel's.
+pub fn init(console: u16, with_output: bool) {
+    let mut ports = PORTS.lock();
+    ports.console = open(console);
+    ports.output = if with_output { open(OUTPUT) } else { None };
+}
+
+fn open(base: u16) -> Option<Port> {
+    let mut port = new(base)?;
+    let config = Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT };
+    port.init(config).ok().map(|()| port)
+}
+
+fn new(base: u16) -> Option<Port> {
+    // SAFETY: the ports of a 16550 and of nothing else, if anything is there.
+    unsafe { Uart16550::new_port(base) }.ok()
+}
+
+impl Ports {
+    fn write_console(&mut self, text: &[u8]) {
+        let Some(port) = &mut self.console else { return };
+        for line in text.split_inclusive(|&b| b == b'\n') {
+            match line.strip_suffix(b"\n") {
+                Some(line) => {
+                    port.send_bytes_exact(line);
+                    port.send_bytes_exact(b"\r\n");
+                }
+                None => port.send_bytes_exact(line),
+            }
+        }
+    }
+}
+
+/// Writes text to the console; line ends become CR LF.
+pub fn write_console(text: &[u8]) {
+    PORTS.lock().write_console(text);
+}
+
+/// Writes bytes to the second port as they are; to the console if there is none.
+pub fn write_output(bytes: &[u8]) {
+    let mut ports = PORTS.lock();
+    match &mut ports.output {
+        Some(port) => port.send_bytes_exact(bytes),
+        None => ports.write_console(bytes),
+    }
+}
+
+/// The next byte typed at the console, if there is one.
+pub fn read_console() -> Option<u8> {
+    let mut ports = PORTS.lock();
+    let ports = &mut *ports;
+    ports.typed.pop().or_else(|| ports.console.as_mut()?.try_receive_byte().ok())
+}
+
+/// Whether an interrupt character was typed; what was typed besides is kept for [`read_console`].
+pub fn interrupted() -> bool {
+    let mut ports = PORTS.lock();
+    let Ports { console: Some(port), typed, .. } = &mut *ports else { return false };
+    let mut interrupted = false;
+    while let Ok(byte) = port.try_receive_byte() {
+        interrupted |= typed.push(byte);
+    }
+    interrupted
+}
+
+/// The console, without regard to who is using it: for reports from which there is no return.
+pub fn emergency() -> impl fmt::Write {
+    // A guard may be held by whatever failed; the port itself is always fit for another byte.
+    Ports { console: new(CONSOLE), output: None, typed: TypeAhead::new() }
+}
+
+impl fmt::Write for Ports {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.write_console(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The console as a formatter's target.
+pub struct Console;
+
+impl fmt::Write for Console {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_console(text.as_bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! Names, times and states as text.
+
+use daxfs::{BranchState, FileType, Timestamp};
+use std::fmt;
+
+/// Bytes that should be text, fit for a terminal: control characters and bytes that are no UTF-8
+/// become `\xNN`, a backslash becomes two.
+#[derive(Clone, Copy, Debug)]
+pub struct Printable<'a>(pub &'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '\\' => f.write_str("\\\\")?,
+                    c if c.is_control() => {
+                        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                            write!(f, "\\x{byte:02x}")?;
+                        }
+                    }
+                    c => write!(f, "{c}")?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A time in RFC 3339, or in seconds since the epoch where that has no such time.
+#[must_use]
+pub fn time(time: Timestamp) -> String {
+    // The format counts nanoseconds upwards from the second, before the epoch too.
+    let nanos = i128::from(time.sec) * 1_000_000_000 + i128::from(time.nsec);
+    match jiff::Timestamp::from_nanosecond(nanos) {
+        Ok(time) => time.to_string(),
+        Err(_) => format!("@{}.{:09}", time.sec, time.nsec),
+    }
+}
+
+/// The name of a file type.
+#[must_use]
+pub const fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Fifo => "fifo",
+        FileType::CharDevice => "character device",
+        FileType::Directory => "directory",
+        FileType::BlockDevice => "block device",
+        FileType::Regular => "regular file",
+        FileType::Symlink => "symbolic link",
+        FileType::Socket => "socket",
+    }
+}
+
+/// The name of a branch's state.
+#[must_use]
+pub const fn branch_state(state: BranchState) -> &'static str {
+    match state {
+        BranchState::Free => "free",
+        BranchState::Active => "active",
+        BranchState::Committed => "committed",
+        BranchState::Aborted => "aborted",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_steer_a_terminal_is_escaped() {
+        let text = |bytes: &[u8]| Printable(bytes).to_string();
+        assert_eq!(text("plain \u{fc}".as_bytes()), "plain \u{fc}");
+        assert_eq!(text(b"a\x1b[31m\n"), "a\\x1b[31m\\x0a");
+        assert_eq!(text(b"\xff\\"), "\\xff\\\\");
+        assert_eq!(text("\u{9b}".as_bytes()), "\\xc2\\x9b");
+    }
+
+    #[test]
+    fn times_are_utc_and_never_fail() {
+        assert_eq!(time(Timestamp::new(0, 0)), "1970-01-01T00:00:00Z");
+        assert_eq!(time(Timestamp::new(-1, 500_000_000)), "1969-12-31T23:59:59.5Z");
+        assert_eq!(time(Timestamp::new(i64::MAX, 1)), "@9223372036854775807.000000001");
+    }
+}

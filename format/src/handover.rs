@@ -86,7 +86,8 @@ pub const EXIT_PORT: u16 = 0xf4;
 /// [`EXIT_PORT`], and with 1 for troubles of its own, so values start at 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExitStatus {
-    /// The script (or `halt STATUS`) left with this status, 0 to 99.
+    /// The script (or `halt STATUS`) left with this status: 0 to 99, 127 (no such command) or 130
+    /// (interrupted).
     Shell(u8),
     /// The kernel panicked.
     Panic,
@@ -97,12 +98,16 @@ pub enum ExitStatus {
 impl ExitStatus {
     const PANIC: u8 = 101;
     const EXCEPTION: u8 = 102;
+    const NO_COMMAND: u8 = 103;
+    const INTERRUPTED: u8 = 104;
 
     /// The value to write to [`EXIT_PORT`].
     #[must_use]
     pub const fn to_port(self) -> u8 {
         1 + match self {
             Self::Shell(status) if status < 100 => status,
+            Self::Shell(127) => Self::NO_COMMAND,
+            Self::Shell(130) => Self::INTERRUPTED,
             Self::Shell(_) => 99,
             Self::Panic => Self::PANIC,
             Self::Exception => Self::EXCEPTION,
@@ -118,6 +123,8 @@ impl ExitStatus {
         Some(match code / 2 - 1 {
             Self::PANIC => Self::Panic,
             Self::EXCEPTION => Self::Exception,
+            Self::NO_COMMAND => Self::Shell(127),
+            Self::INTERRUPTED => Self::Shell(130),
             status => Self::Shell(status),
         })
     }
@@ -129,9 +136,14 @@ mod tests {
 
     #[test]
     fn exit_statuses_survive_qemu() {
-        for status in
-            [ExitStatus::Shell(0), ExitStatus::Shell(99), ExitStatus::Panic, ExitStatus::Exception]
-        {
+        for status in [
+            ExitStatus::Shell(0),
+            ExitStatus::Shell(99),
+            ExitStatus::Shell(127),
+            ExitStatus::Shell(130),
+            ExitStatus::Panic,
+            ExitStatus::Exception,
+        ] {
             let code = status.to_port() * 2 + 1;
             assert_eq!(ExitStatus::from_qemu(code), Some(status));
         }

@@ -1,9 +1,8 @@
 //! What the starter asked for: the handover record, read and checked.
 
 use core::fmt;
-use daxfs::format::handover::{ConsoleKind, Handover, MAGIC, VERSION};
 use daxfs::format::BLOCK_SIZE;
-use daxfs::storage::TryVec;
+use daxfs::format::handover::{ConsoleKind, Handover, MAGIC, VERSION};
 use daxfs::{Access, BranchName, MountOptions};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -12,6 +11,8 @@ use crate::system::SharedRange;
 
 /// Branch the guest makes for itself unless it is told another.
 const DEFAULT_BRANCH: &[u8] = b"guest";
+/// Longest command line.
+pub const CMDLINE_MAX: usize = 1024;
 /// I/O port of the first serial port.
 const COM1: u16 = 0x3f8;
 
@@ -109,8 +110,7 @@ impl<'a> Request<'a> {
         }
         let cmdline_len = record.cmdline_len.get() as usize;
         let script_len = record.script_len.get() as usize;
-        let (cmdline, rest) =
-            rest.split_at_checked(cmdline_len).ok_or(HandoverError::Truncated)?;
+        let (cmdline, rest) = rest.split_at_checked(cmdline_len).ok_or(HandoverError::Truncated)?;
         let script = rest.get(..script_len).ok_or(HandoverError::Truncated)?;
 
         let kind = record.console_kind.get();
@@ -173,8 +173,11 @@ impl Options {
         let mut keep = true;
         let mut read_only = false;
         let mut write_demanded = false;
-        // Only this kernel knows `nokeep`; the engine's parser does not get to see it.
-        let mut known = TryVec::new();
+        // Only this kernel knows `nokeep`; the engine's parser does not get to see it. There is no
+        // heap yet.
+        let mut known = [0; CMDLINE_MAX];
+        let mut len = 0;
+        let too_long = daxfs::Error::InvalidArgument("too long");
         for option in cmdline.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
             match option {
                 b"nokeep" => keep = false,
@@ -182,12 +185,14 @@ impl Options {
                 _ => {
                     read_only |= option == b"ro";
                     write_demanded |= option == b"rw";
-                    known.extend_from_slice(option)?;
-                    known.push(b',')?;
+                    let end = len + option.len();
+                    known.get_mut(len..end).ok_or(too_long)?.copy_from_slice(option);
+                    *known.get_mut(end).ok_or(too_long)? = b',';
+                    len = end + 1;
                 }
             }
         }
-        let parsed = MountOptions::parse(&known)?;
+        let parsed = MountOptions::parse(known.get(..len).unwrap_or(&[]))?;
         let mut mount = parsed.mount;
         if !read_only && !write_demanded {
             mount.access = Access::ReadWrite;
@@ -257,14 +262,16 @@ mod tests {
 
     #[test]
     fn ranges_that_cannot_be_mapped_are_refused() {
-        for cmdline in ["", "phys=0x1000", "phys=0x1001,size=4096", "phys=4096,size=100",
-            "phys=0xfffffffffffff000,size=8192", "phys=0x10000000000000,size=4096"]
-        {
+        for cmdline in [
+            "",
+            "phys=0x1000",
+            "phys=0x1001,size=4096",
+            "phys=4096,size=100",
+            "phys=0xfffffffffffff000,size=8192",
+            "phys=0x10000000000000,size=4096",
+        ] {
             let record = bytes(cmdline.as_bytes(), b"");
-            assert!(
-                matches!(Request::parse(&record), Err(HandoverError::Range(_))),
-                "{cmdline}"
-            );
+            assert!(matches!(Request::parse(&record), Err(HandoverError::Range(_))), "{cmdline}");
         }
     }
 

@@ -82,7 +82,7 @@ pub enum Crash {
 }
 
 /// The kernel, as the shell sees it.
-pub trait System {
+pub trait System: 'static {
     /// Takes bytes that a command prints. Nothing is added, changed or left out.
     fn output(&mut self, bytes: &[u8]);
 
@@ -100,6 +100,10 @@ pub trait System {
 
     /// Interrupts taken.
     fn interrupts(&self) -> Interrupts;
+
+    /// Raises an interrupt that nobody expects, as another kernel on the machine might; it arrives
+    /// soon. Returns whether there is a way to do that.
+    fn raise_stray_interrupt(&mut self) -> bool;
 
     /// The kernel's own memory.
     fn memory(&self) -> Memory;

@@ -260,17 +260,26 @@ impl Index {
     }
 
     /// Where the content of file `ino` at `offset` is, and for how long it is there in one piece.
+    /// It is not looked further than `most` bytes: finding the end of a long piece takes time.
     ///
     /// # Errors
     ///
     /// [`Error::IsDirectory`], [`Error::InvalidArgument`], [`Error::Stale`], [`Error::Corrupt`].
-    pub fn extent<B: Backing>(&self, view: View<'_, B>, ino: Ino, offset: u64) -> Result<Extent> {
+    pub fn extent<B: Backing>(
+        &self,
+        view: View<'_, B>,
+        ino: Ino,
+        offset: u64,
+        most: u64,
+    ) -> Result<Extent> {
         let Some(inode) = self.changed(ino) else {
             let inode = base_inode(view, ino)?;
             regular(inode.kind)?;
             return Ok(match inode.size.checked_sub(offset) {
                 None | Some(0) => Extent::End,
-                Some(len) => Extent::Data { at: forward(inode.data, offset)?, len },
+                Some(left) => {
+                    Extent::Data { at: forward(inode.data, offset)?, len: left.min(most.max(1)) }
+                }
             });
         };
         if inode.nlink == 0 {
@@ -283,6 +292,7 @@ impl Index {
         let Some(left) = inode.size.checked_sub(offset).filter(|&left| left > 0) else {
             return Ok(Extent::End);
         };
+        let left = left.min(most.max(1));
         let (page, within) = (offset / BLOCK_SIZE, offset % BLOCK_SIZE);
         let max = within.saturating_add(left).div_ceil(BLOCK_SIZE);
         if let Some((first, run)) = self.pages.run(pages, page, max) {
@@ -321,13 +331,13 @@ impl Index {
         let mut done = 0;
         if into.is_empty() {
             // Reading nothing still needs something to read from.
-            self.extent(view, ino, offset)?;
+            self.extent(view, ino, offset, 1)?;
         }
         while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let Some(at) = offset.checked_add(done as u64) else { break };
             let wanted = rest.len();
             let fit = |len: u64| usize::try_from(len).map_or(wanted, |len| len.min(wanted));
-            let count = match self.extent(view, ino, at)? {
+            let count = match self.extent(view, ino, at, wanted as u64)? {
                 Extent::End => break,
                 Extent::Data { at, len } => {
                     let count = fit(len);

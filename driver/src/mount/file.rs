@@ -39,7 +39,7 @@ impl<P: Platform> Mount<P> {
     ///
     /// As [`Self::read`].
     pub fn extent(&self, ino: Ino, offset: u64) -> Result<Extent> {
-        self.reading(|current| current.index.extent(self.volume.view(), ino, offset))
+        self.reading(|current| current.index.extent(self.volume.view(), ino, offset, u64::MAX))
     }
 
     /// Writes to file `ino` at `offset`; returns how many bytes were written, all unless the region
@@ -69,7 +69,7 @@ impl<P: Platform> Mount<P> {
     /// The size of a regular file.
     fn file_size(&self, current: &Current, ino: Ino) -> Result<u64> {
         // `extent` checks what it is.
-        current.index.extent(self.volume.view(), ino, 0)?;
+        current.index.extent(self.volume.view(), ino, 0, 1)?;
         Ok(current.index.attributes(self.volume.view(), ino)?.size)
     }
 
@@ -233,7 +233,7 @@ impl<P: Platform> Mount<P> {
         while done < len {
             let to = to.checked_add(done).ok_or(Error::FileTooBig)?;
             let left = len - done;
-            done += match current.index.extent(self.volume.view(), ino, offset + done)? {
+            done += match current.index.extent(self.volume.view(), ino, offset + done, left)? {
                 Extent::Data { at, len } => {
                     region.copy_within(at, to, len.min(left))?;
                     len.min(left)

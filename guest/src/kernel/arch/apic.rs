@@ -22,6 +22,7 @@ enum Register {
     TaskPriority = 0x80,
     EndOfInterrupt = 0xb0,
     SpuriousVector = 0xf0,
+    InterruptCommand = 0x300,
     Timer = 0x320,
     Lint0 = 0x350,
     Error = 0x370,
@@ -34,6 +35,8 @@ const ENABLE: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
 const PERIODIC: u32 = 1 << 17;
 const DIVIDE_BY_16: u32 = 0b0011;
+/// Interrupt command: fixed delivery, asserted, to the sender.
+const TO_ITSELF: u32 = (1 << 18) | (1 << 14);
 
 /// Where the registers are mapped; 0 while they are not.
 static REGISTERS: AtomicUsize = AtomicUsize::new(0);
@@ -80,6 +83,12 @@ pub unsafe fn start(registers: usize, elapsed: impl Fn() -> Duration) {
 /// Tells the APIC that an interrupt was handled.
 pub fn acknowledge() {
     write(Register::EndOfInterrupt, 0);
+}
+
+/// Sends an interrupt to this processor; `false` without an APIC.
+pub fn interrupt_itself(vector: u8) -> bool {
+    write(Register::InterruptCommand, TO_ITSELF | u32::from(vector));
+    address(Register::InterruptCommand).is_some()
 }
 
 fn address(register: Register) -> Option<usize> {

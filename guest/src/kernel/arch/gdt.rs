@@ -50,9 +50,12 @@ struct Selectors {
 pub fn load() {
     let tss = TSS.call_once(|| {
         let mut tss = TaskStateSegment::new();
-        for (entry, stack) in tss.interrupt_stack_table.iter_mut().zip(&STACKS) {
+        // The structure is packed: its fields are copied, not referred to.
+        let mut table = tss.interrupt_stack_table;
+        for (entry, stack) in table.iter_mut().zip(&STACKS) {
             *entry = VirtAddr::from_ptr(addr_of!(*stack)) + STACK_SIZE as u64;
         }
+        tss.interrupt_stack_table = table;
         tss
     });
     let (gdt, selectors) = GDT.call_once(|| {

@@ -30,7 +30,6 @@ static STRAY: AtomicU64 = AtomicU64::new(0);
 /// the processor pushed.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-#[expect(missing_docs, reason = "the names are the registers'")]
 pub struct Frame {
     pub r15: u64,
     pub r14: u64,

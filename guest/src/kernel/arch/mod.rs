@@ -24,11 +24,12 @@ pub mod pvh;
 pub mod report;
 pub mod serial;
 
-use x86_64::registers::control::{Cr0, Cr0Flags};
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags};
 
 /// Turns on what the page tables rely on: no-execute, write protection of the kernel itself, and
-/// caching (a processor started by INIT has it off).
+/// caching (a processor started by INIT has it off). Also makes machine checks exceptions, which are
+/// reported; without that they stop the processor.
 pub fn enable_protection() {
     // SAFETY: long mode stays on; no-execute only adds a meaning to a bit that is reserved so far,
     // and no page table in use has it set by accident.
@@ -41,6 +42,8 @@ pub fn enable_protection() {
             cr0.remove(Cr0Flags::CACHE_DISABLE | Cr0Flags::NOT_WRITE_THROUGH);
         });
     }
+    // SAFETY: every 64-bit processor has them, and there is a gate for them.
+    unsafe { Cr4::update(|cr4| cr4.insert(Cr4Flags::MACHINE_CHECK_EXCEPTION)) };
 }
 
 /// The time stamp counter.

@@ -9,8 +9,8 @@
 use daxfs_guest::Protection;
 use daxfs_guest::memory_map::Range;
 use x86_64::instructions::tlb;
-use x86_64::structures::paging::page_table::PageTableLevel;
-use x86_64::structures::paging::{PageTable, PageTableEntry, PageTableFlags, PageTableIndex};
+use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
+use x86_64::structures::paging::{PageTable, PageTableFlags, PageTableIndex};
 use x86_64::{PhysAddr, VirtAddr};
 
 /// Size of a page, and of a table.
@@ -80,8 +80,7 @@ impl Tables {
     /// The pool is memory nobody else uses, page aligned, and mapped at its physical address plus
     /// `offset` for as long as the tables are used with that offset.
     pub unsafe fn new(pool: Range, offset: u64) -> Result<Self, MapError> {
-        let mut tables =
-            Self { root: PhysAddr::zero(), offset, pool, pool_size: pool.len() };
+        let mut tables = Self { root: PhysAddr::zero(), offset, pool, pool_size: pool.len() };
         tables.root = tables.allocate()?;
         Ok(tables)
     }
@@ -153,12 +152,7 @@ impl Tables {
     }
 
     /// Changes what is permitted at `virt..virt + len`, down to single pages.
-    pub fn protect(
-        &mut self,
-        virt: u64,
-        len: u64,
-        protection: Protection,
-    ) -> Result<(), MapError> {
+    pub fn protect(&mut self, virt: u64, len: u64, protection: Protection) -> Result<(), MapError> {
         if !(virt | len).is_multiple_of(PAGE) {
             return Err(MapError::Misaligned);
         }

@@ -1,14 +1,19 @@
 //! The serial ports: COM1 is the console, COM2 takes what scripts print.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU16, Ordering};
 use daxfs_guest::console::TypeAhead;
 use spin::Mutex;
 use uart_16550::backend::PioBackend;
 use uart_16550::{BaudRate, Config, Uart16550};
 
-/// Ports of the console and of the second serial port.
-const CONSOLE: u16 = 0x3f8;
-const OUTPUT: u16 = 0x2f8;
+/// I/O port of the console, unless the starter says otherwise.
+const COM1: u16 = 0x3f8;
+/// I/O port of the second serial port.
+const COM2: u16 = 0x2f8;
+
+/// I/O port of the console.
+static CONSOLE: AtomicU16 = AtomicU16::new(COM1);
 
 type Port = Uart16550<PioBackend>;
 
@@ -24,9 +29,11 @@ struct Ports {
 /// Opens the serial ports. `console` is where the starter says the console is; the second port is
 /// opened only on request, for it may be another kernel's.
 pub fn init(console: u16, with_output: bool) {
+    // Relaxed: one processor.
+    CONSOLE.store(console, Ordering::Relaxed);
     let mut ports = PORTS.lock();
     ports.console = open(console);
-    ports.output = if with_output { open(OUTPUT) } else { None };
+    ports.output = if with_output { open(COM2) } else { None };
 }
 
 fn open(base: u16) -> Option<Port> {
@@ -90,7 +97,8 @@ pub fn interrupted() -> bool {
 /// The console, without regard to who is using it: for reports from which there is no return.
 pub fn emergency() -> impl fmt::Write {
     // A guard may be held by whatever failed; the port itself is always fit for another byte.
-    Ports { console: new(CONSOLE), output: None, typed: TypeAhead::new() }
+    // Relaxed: one processor.
+    Ports { console: new(CONSOLE.load(Ordering::Relaxed)), output: None, typed: TypeAhead::new() }
 }
 
 impl fmt::Write for Ports {

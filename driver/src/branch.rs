@@ -1,19 +1,23 @@
-//! The branch table: records of branches, found, made and ended.
+//! The branch table: its records, read and checked.
+//!
+//! A record changes in three ways: its maker fills it in while the state word says "making"; its
+//! state word changes by compare-and-swap, from the exact word seen ([`crate::tree`]); its log word
+//! changes by compare-and-swap when its owner starts or replaces the log, or a commit does.
 //!
 //! # Invariants
 //!
-//! - A record exists while its state word is not "free"; the word is stored last when a record is
-//!   made. Everything else in a live record is constant, but for the log's head.
-//! - Names of live branches are unique; ids are never used twice.
+//! - While a record is active, committed or aborted, nothing in it changes but the two words.
+//! - Names of active branches are unique; ids are never used twice.
 
 use crate::error::{Error, Result};
-use crate::region::{Backing, LoadOrder, Region, StoreOrder};
-use crate::superblock::{Geometry, Span};
+use crate::region::{Backing, Fence, LoadOrder, Region};
+use crate::storage::TryVec;
+use crate::superblock::{Delta, Geometry, Span};
 use daxfs_format::branch::{
-    BranchName, BranchRecord, BranchState, LOG_OFFSET_OFFSET, STATE_WORD_OFFSET,
+    BranchName, BranchRecord, BranchState, BranchWord, LogWord, LOG_WORD_OFFSET, STATE_WORD_OFFSET,
 };
 use daxfs_format::superblock::NEXT_BRANCH_ID_OFFSET;
-use daxfs_format::{BranchId, Ino, RegionOffset, SegmentIndex, Slot};
+use daxfs_format::{BranchId, RegionOffset, Slot};
 
 /// A checked branch record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,255 +30,241 @@ pub struct Branch {
     pub parent: BranchId,
     /// Its name.
     pub name: BranchName,
-    /// Its state; never free.
-    pub state: BranchState,
-    /// Where its log starts, if it has one.
-    pub log: Option<RegionOffset>,
-    /// Bytes of log, in a plain v3 image.
-    pub plain_log_size: u64,
+    /// Its state, never free or making, and its owner.
+    pub word: BranchWord,
+    /// Where its log starts, if it has one of its own.
+    pub log: LogWord,
+    /// Its log in a plain v3 image.
+    pub plain_log: Option<Span>,
 }
 
 impl Branch {
     /// Whether it can be mounted.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.state == BranchState::Active
-    }
-
-    /// The head segment of its log chain, if it has been started.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`] if the log does not start at a segment.
-    pub fn head(&self, geometry: &Geometry) -> Result<Option<SegmentIndex>> {
-        let Some(log) = self.log else { return Ok(None) };
-        let segments = geometry.segments()?;
-        let corrupt = Error::Corrupt { what: "log of a branch record", at: log.get() };
-        let index = segments.index_of(log).ok_or(corrupt)?;
-        if segments.start_of(index)? != log {
-            return Err(corrupt);
-        }
-        Ok(Some(index))
-    }
-
-    /// Where its log lies, in a plain v3 image.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`] if it leaves the delta region.
-    pub fn plain_log(&self, delta: &Span) -> Result<Option<Span>> {
-        let Some(start) = self.log.filter(|_| self.plain_log_size > 0) else { return Ok(None) };
-        let len = self.plain_log_size;
-        let inside = start >= delta.start
-            && start.checked_add(len).is_some_and(|end| end.get() <= delta.end());
-        if !inside {
-            return Err(Error::Corrupt { what: "log of a branch record", at: start.get() });
-        }
-        Ok(Some(Span { start, len }))
+        self.word.state == BranchState::Active
     }
 }
 
-/// Reads and checks the record in `slot`; `None` if it is free.
+/// The state word of the record in `slot`.
 ///
 /// # Errors
 ///
 /// [`Error::Corrupt`].
+pub fn word<B: Backing>(region: &Region<B>, geometry: &Geometry, slot: Slot) -> Result<BranchWord> {
+    let record = geometry.branch_record(slot)?;
+    // Acquire: pairs with the exchanges of `exchange`; the record's other fields are there.
+    let word = region.load(offset(record, STATE_WORD_OFFSET)?, LoadOrder::Acquire)?;
+    // In a plain v3 image the high half counts mounts.
+    let word =
+        if matches!(geometry.delta, Delta::Segmented(_)) { word } else { word & 0xffff_ffff };
+    BranchWord::from_word(word)
+        .ok_or(Error::Corrupt { what: "state of a branch record", at: record.get() })
+}
+
+/// Replaces the state word of the record in `slot`; says whether it was `from`.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if there is no such slot.
+pub fn exchange<B: Backing>(
+    region: &Region<B>,
+    geometry: &Geometry,
+    slot: Slot,
+    from: BranchWord,
+    to: BranchWord,
+) -> Result<bool> {
+    let at = offset(geometry.branch_record(slot)?, STATE_WORD_OFFSET)?;
+    // Releases what was written to the record, or read from it, before; acquires for what follows.
+    Ok(region.compare_exchange(at, from.to_word(), to.to_word())?.is_ok())
+}
+
+/// The log word of the record in `slot`.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if there is no such slot.
+pub fn log_word<B: Backing>(
+    region: &Region<B>,
+    geometry: &Geometry,
+    slot: Slot,
+) -> Result<LogWord> {
+    let at = offset(geometry.branch_record(slot)?, LOG_WORD_OFFSET)?;
+    // Acquire: pairs with `exchange_log`; the head segment's header is there.
+    region.load(at, LoadOrder::Acquire).map(LogWord::from_word)
+}
+
+/// Replaces the log word of the record in `slot`; says whether it was `from`.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if there is no such slot.
+pub fn exchange_log<B: Backing>(
+    region: &Region<B>,
+    geometry: &Geometry,
+    slot: Slot,
+    from: LogWord,
+    to: LogWord,
+) -> Result<bool> {
+    let at = offset(geometry.branch_record(slot)?, LOG_WORD_OFFSET)?;
+    // Releases the new chain.
+    Ok(region.compare_exchange(at, from.to_word(), to.to_word())?.is_ok())
+}
+
+/// Reads and checks the record in `slot`; `None` if there is no branch in it.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`], [`Error::Contended`].
 pub fn read<B: Backing>(
     region: &Region<B>,
     geometry: &Geometry,
     slot: Slot,
 ) -> Result<Option<Branch>> {
     let at = geometry.branch_record(slot)?;
-    // Acquire: pairs with the store that made the record; what it says is there.
-    let state = region.load(offset(at, STATE_WORD_OFFSET)?, LoadOrder::Acquire)?;
     let corrupt = |what| Error::Corrupt { what, at: at.get() };
-    let state = BranchState::from_raw(state as u32).ok_or(corrupt("state of a branch record"))?;
-    if state == BranchState::Free {
+    // The state word is read before and after: its generation tells whether the copy is of one
+    // piece. Each repetition means that another kernel has changed it.
+    for _ in 0..64 {
+        let word = word(region, geometry, slot)?;
+        if matches!(word.state, BranchState::Free | BranchState::Making) {
+            return Ok(None);
+        }
+        let raw: BranchRecord = region.read(at)?;
+        let log = log_word(region, geometry, slot)?;
+        region.fence(Fence::Loads);
+        if self::word(region, geometry, slot)? != word {
+            continue;
+        }
+        let id = BranchId::new(raw.branch_id.get());
+        if id.is_none() || id > BranchId::MAX {
+            return Err(corrupt("id of a branch record"));
+        }
+        let name = BranchName::from_field(&raw.name).ok_or(corrupt("name of a branch record"))?;
+        let (log, plain_log) = match &geometry.delta {
+            Delta::Segmented(segments) => {
+                if log.head.is_some_and(|head| head.get() >= segments.count) {
+                    return Err(corrupt("log of a branch record"));
+                }
+                (log, None)
+            }
+            Delta::Plain(delta) => (LogWord::default(), plain_log(&raw, delta)?),
+            Delta::None => (LogWord::default(), None),
+        };
+        return Ok(Some(Branch {
+            slot,
+            id,
+            parent: BranchId::new(raw.parent_id.get()),
+            name,
+            word,
+            log,
+            plain_log,
+        }));
+    }
+    Err(Error::Contended)
+}
+
+/// Where a branch's log lies in a plain v3 image.
+fn plain_log(raw: &BranchRecord, delta: &Span) -> Result<Option<Span>> {
+    let start = RegionOffset::new(raw.delta_log_offset.get());
+    let len = raw.delta_log_size.get();
+    if start.get() == 0 || len == 0 {
         return Ok(None);
     }
-    let raw: BranchRecord = region.read(at)?;
-    let id = BranchId::new(raw.branch_id.get());
-    if id.is_none() || id > BranchId::MAX {
-        return Err(corrupt("id of a branch record"));
+    let inside =
+        start >= delta.start && start.checked_add(len).is_some_and(|end| end.get() <= delta.end());
+    if !inside {
+        return Err(Error::Corrupt { what: "log of a branch record", at: start.get() });
     }
-    let name = BranchName::from_field(&raw.name).ok_or(corrupt("name of a branch record"))?;
-    // Acquire: pairs with the store of the head by `LogWriter`; the head segment is there.
-    let log = region.load(offset(at, LOG_OFFSET_OFFSET)?, LoadOrder::Acquire)?;
-    Ok(Some(Branch {
-        slot,
-        id,
-        parent: BranchId::new(raw.parent_id.get()),
-        name,
-        state,
-        log: (log != 0).then(|| RegionOffset::new(log)),
-        plain_log_size: raw.delta_log_size.get(),
-    }))
+    Ok(Some(Span { start, len }))
 }
 
-/// All records that are not free. A record that cannot be read is an error at its turn.
-pub fn all<'r, B: Backing>(
-    region: &'r Region<B>,
-    geometry: &'r Geometry,
-) -> impl Iterator<Item = Result<Branch>> + 'r {
-    (0..geometry.branch_slots)
-        .filter_map(|slot| read(region, geometry, Slot::new(slot)).transpose())
+/// A copy of the branch table: every record that holds a branch, whatever its state.
+pub struct Table {
+    branches: TryVec<Branch>,
 }
 
-/// The live branch called `name`.
-///
-/// # Errors
-///
-/// [`Error::NoSuchBranch`], [`Error::Corrupt`].
-pub fn named<B: Backing>(
-    region: &Region<B>,
-    geometry: &Geometry,
-    name: &BranchName,
-) -> Result<Branch> {
-    for branch in all(region, geometry) {
-        let branch = branch?;
-        if branch.is_live() && branch.name == *name {
-            return Ok(branch);
-        }
-    }
-    Err(Error::NoSuchBranch { branch: *name })
-}
-
-/// The record of branch `id`, whatever its state.
-///
-/// # Errors
-///
-/// [`Error::Corrupt`].
-pub fn by_id<B: Backing>(
-    region: &Region<B>,
-    geometry: &Geometry,
-    id: BranchId,
-) -> Result<Option<Branch>> {
-    for branch in all(region, geometry) {
-        let branch = branch?;
-        if branch.id == id {
-            return Ok(Some(branch));
-        }
-    }
-    Ok(None)
-}
-
-/// A live child of branch `id`, if there is one.
-///
-/// # Errors
-///
-/// [`Error::Corrupt`].
-pub fn live_child<B: Backing>(
-    region: &Region<B>,
-    geometry: &Geometry,
-    id: BranchId,
-) -> Result<Option<Branch>> {
-    for branch in all(region, geometry) {
-        let branch = branch?;
-        if branch.is_live() && branch.parent == id {
-            return Ok(Some(branch));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether `inner` descends from `outer`. Bounded by the number of records.
-///
-/// # Errors
-///
-/// [`Error::Corrupt`].
-pub fn descends<B: Backing>(
-    region: &Region<B>,
-    geometry: &Geometry,
-    inner: &Branch,
-    outer: BranchId,
-) -> Result<bool> {
-    let mut parent = inner.parent;
-    for _ in 0..geometry.branch_slots {
-        if parent == outer {
-            return Ok(true);
-        }
-        match by_id(region, geometry, parent)? {
-            Some(branch) => parent = branch.parent,
-            None => break,
-        }
-    }
-    Ok(false)
-}
-
-/// Makes a live branch without a log.
-///
-/// # Errors
-///
-/// [`Error::BranchExists`], [`Error::BranchTableFull`], [`Error::Corrupt`].
-pub fn create<B: Backing>(
-    region: &Region<B>,
-    geometry: &Geometry,
-    name: &BranchName,
-    parent: BranchId,
-    next_ino: Ino,
-    sequence: u64,
-) -> Result<Branch> {
-    let mut free = None;
-    for slot in 0..geometry.branch_slots {
-        let slot = Slot::new(slot);
-        match read(region, geometry, slot)? {
-            Some(branch) if branch.is_live() && branch.name == *name => {
-                return Err(Error::BranchExists { branch: *name });
+impl Table {
+    /// Reads the table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`], [`Error::Contended`], [`Error::NoMemory`].
+    pub fn read<B: Backing>(region: &Region<B>, geometry: &Geometry) -> Result<Self> {
+        let mut branches = TryVec::new();
+        for slot in 0..geometry.branch_slots {
+            if let Some(branch) = read(region, geometry, Slot::new(slot))? {
+                branches.push(branch)?;
             }
-            Some(_) => {}
-            None => free = free.or(Some(slot)),
         }
+        Ok(Self { branches })
     }
-    let slot = free.ok_or(Error::BranchTableFull)?;
-    let id = next_id(region)?;
-    let at = geometry.branch_record(slot)?;
-    region.write(
-        at,
-        &BranchRecord {
-            branch_id: id.get().into(),
-            parent_id: parent.get().into(),
-            delta_log_offset: 0.into(),
-            delta_log_size: 0.into(),
-            delta_log_capacity: 0.into(),
-            state: BranchState::Free.raw().into(),
-            refcount: 0.into(),
-            next_local_ino: next_ino.get().into(),
-            name: name.to_field(),
-            owner: 0.into(),
-            sequence: sequence.into(),
-            reserved: [0; 24],
-        },
-    )?;
-    set_state(region, geometry, slot, BranchState::Active)?;
-    Ok(Branch {
-        slot,
-        id,
-        parent,
-        name: *name,
-        state: BranchState::Active,
-        log: None,
-        plain_log_size: 0,
-    })
-}
 
-/// Changes the state of a record.
-///
-/// # Errors
-///
-/// [`Error::Corrupt`] if there is no such slot.
-pub fn set_state<B: Backing>(
-    region: &Region<B>,
-    geometry: &Geometry,
-    slot: Slot,
-    state: BranchState,
-) -> Result<()> {
-    let at = offset(geometry.branch_record(slot)?, STATE_WORD_OFFSET)?;
-    // Release: pairs with the acquiring load in `read`; the rest of the record was written before.
-    region.store(at, state.raw().into(), StoreOrder::Release)
+    /// All of them, in table order.
+    pub fn iter(&self) -> impl Iterator<Item = &Branch> {
+        self.branches.iter()
+    }
+
+    /// The live branch called `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchBranch`].
+    pub fn named(&self, name: &BranchName) -> Result<&Branch> {
+        self.iter()
+            .find(|branch| branch.is_live() && branch.name == *name)
+            .ok_or(Error::NoSuchBranch { branch: *name })
+    }
+
+    /// The record of branch `id`, whatever its state.
+    #[must_use]
+    pub fn by_id(&self, id: BranchId) -> Option<&Branch> {
+        self.iter().find(|branch| branch.id == id)
+    }
+
+    /// The live parent of a branch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for the root branch, [`Error::Corrupt`].
+    pub fn parent(&self, branch: &Branch) -> Result<&Branch> {
+        if branch.parent.is_none() {
+            return Err(Error::InvalidArgument("main can be neither committed nor aborted"));
+        }
+        self.by_id(branch.parent)
+            .filter(|parent| parent.is_live())
+            .ok_or(Error::Corrupt { what: "parent of a live branch", at: branch.parent.get() })
+    }
+
+    /// A live child of branch `id`, if there is one.
+    #[must_use]
+    pub fn live_child(&self, id: BranchId) -> Option<&Branch> {
+        self.iter().find(|branch| branch.is_live() && branch.parent == id)
+    }
+
+    /// Whether `inner` descends from `outer`. Bounded by the number of records.
+    #[must_use]
+    pub fn descends(&self, inner: &Branch, outer: BranchId) -> bool {
+        let mut parent = inner.parent;
+        for _ in 0..self.branches.len() {
+            if parent == outer {
+                return true;
+            }
+            match self.by_id(parent) {
+                Some(branch) => parent = branch.parent,
+                None => break,
+            }
+        }
+        false
+    }
 }
 
 /// Takes the next branch id.
-fn next_id<B: Backing>(region: &Region<B>) -> Result<BranchId> {
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] when they are used up, [`Error::Contended`].
+pub fn next_id<B: Backing>(region: &Region<B>) -> Result<BranchId> {
     let at = RegionOffset::new(NEXT_BRANCH_ID_OFFSET);
     // Relaxed: a first guess, the exchange decides.
     let mut id = region.load(at, LoadOrder::Relaxed)?;
@@ -288,7 +278,7 @@ fn next_id<B: Backing>(region: &Region<B>) -> Result<BranchId> {
             Err(found) => id = found,
         }
     }
-    Err(Error::Corrupt { what: "next branch id never rests", at: id })
+    Err(Error::Contended)
 }
 
 fn offset(start: RegionOffset, bytes: u64) -> Result<RegionOffset> {

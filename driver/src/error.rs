@@ -100,6 +100,10 @@ pub enum Error {
     },
     /// All records of the branch table are in use.
     BranchTableFull,
+    /// All records of the member table are in use.
+    MemberTableFull,
+    /// Other kernels change the branch tree faster than this one can follow.
+    Contended,
 }
 
 /// Linux error numbers, by name.
@@ -177,7 +181,10 @@ impl Error {
             Self::NoSpace | Self::BranchTableFull => Errno::ENOSPC,
             Self::NoMemory => Errno::ENOMEM,
             Self::ReadOnly | Self::Frozen { .. } => Errno::EROFS,
-            Self::Owned { .. } | Self::HasChildren { .. } => Errno::EBUSY,
+            Self::Owned { .. }
+            | Self::HasChildren { .. }
+            | Self::MemberTableFull
+            | Self::Contended => Errno::EBUSY,
             Self::Stale => Errno::ESTALE,
             Self::Loop => Errno::ELOOP,
             Self::FileTooBig => Errno::EFBIG,
@@ -223,6 +230,8 @@ impl fmt::Display for Error {
             Self::NoSuchBranch { branch } => write!(f, "no such branch: '{branch}'"),
             Self::BranchExists { branch } => write!(f, "branch '{branch}' exists already"),
             Self::BranchTableFull => f.write_str("the branch table is full (256 branches)"),
+            Self::MemberTableFull => f.write_str("the member table is full (256 mounts)"),
+            Self::Contended => f.write_str("the branch tree changes too fast"),
         }
     }
 }

@@ -9,7 +9,10 @@
 //!     Index      what the branch says, flattened        index/   <- replay
 //!     Log        entries of a branch                    log/
 //!     Space      data pages                             space
-//!   Volume       geometry, base image, branch table     volume, superblock, base, branch
+//!   Reclaim      what nobody can see any more           reclaim
+//!   Tree         create, claim, commit, abort           tree, branch
+//!   Members      who is there, who has died             member
+//!   Volume       geometry, base image                   volume, superblock, base
 //!   Segments     whose each segment is                  segment
 //!   Region       checked access to shared memory        region/
 //! ```
@@ -30,13 +33,14 @@ extern crate std;
 
 pub mod base;
 mod branch;
-mod commit;
 mod error;
 mod index;
 mod log;
+mod member;
 mod mount;
 mod options;
 mod platform;
+mod reclaim;
 #[allow(unsafe_code, reason = "raw access to the range is what this module is for")]
 pub mod region;
 mod replay;
@@ -47,6 +51,7 @@ mod space;
 pub mod std_platform;
 pub mod storage;
 mod superblock;
+mod tree;
 pub mod upgrade;
 pub mod validate;
 mod volume;
@@ -54,6 +59,7 @@ mod volume;
 pub use daxfs_format as format;
 
 pub use daxfs_format::branch::{BranchName, BranchState};
+pub use daxfs_format::coordination::{MemberIndex, MemberState};
 pub use daxfs_format::mode::FileType;
 pub use daxfs_format::{BaseOffset, BranchId, Ino, RegionOffset, SegmentIndex, Slot, Timestamp};
 pub use error::{Errno, Error, Result};
@@ -64,6 +70,7 @@ pub use log::entry::{
     Changes as SetAttributes, Entry as LogEntry, Name, NewInode, Operation as LogOperation,
     WriteSource, MAX_FILE_SIZE,
 };
+pub use member::{Identity, MemberInfo};
 pub use mount::{Info, LastLink, Mount, RenameMode, StatFs};
 pub use options::{parse_number, parse_size, Access, MountOptions, ParsedOptions};
 pub use platform::{Lock, Platform};

@@ -26,6 +26,10 @@ pub struct MountOptions {
     pub validate: bool,
     /// Whether the branch outlives the mount.
     pub keep: bool,
+    /// Whether it is certain that no other kernel uses the range: all who seem to are dead.
+    pub exclusive: bool,
+    /// What to call this mount in the member table.
+    pub name: Option<BranchName>,
 }
 
 /// A parsed option string.
@@ -40,7 +44,8 @@ pub struct ParsedOptions {
 }
 
 impl MountOptions {
-    /// Parses `phys=ADDR,size=SIZE,rw|ro,branch=NAME,parent=NAME,validate,keep`. Numbers are decimal
+    /// Parses `phys=ADDR,size=SIZE,rw|ro,branch=NAME,parent=NAME,name=NAME,
+    /// validate,keep,exclusive`. Numbers are decimal
     /// or `0x`; sizes take the suffixes K, M and G. Empty options are ignored.
     ///
     /// # Errors
@@ -70,10 +75,15 @@ impl MountOptions {
                     mount.parent =
                         Some(BranchName::new(value).ok_or(Error::InvalidArgument("parent="))?);
                 }
+                (b"name", Some(value)) => {
+                    mount.name =
+                        Some(BranchName::new(value).ok_or(Error::InvalidArgument("name="))?);
+                }
                 (b"rw", None) => mount.access = Access::ReadWrite,
                 (b"ro", None) => mount.access = Access::ReadOnly,
                 (b"validate", None) => mount.validate = true,
                 (b"keep", None) => mount.keep = true,
+                (b"exclusive", None) => mount.exclusive = true,
                 _ => return Err(Error::InvalidArgument("unknown mount option")),
             }
         }

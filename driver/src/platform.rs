@@ -18,6 +18,12 @@ pub trait Platform {
 
     /// A number that a hostile image cannot guess; seeds hash tables and names images.
     fn random(&self) -> u64;
+
+    /// Which kernel this is: the same number whenever it is asked, and another in every other kernel
+    /// that uses the range. Mounts of one kernel are told dead together by it.
+    fn kernel_id(&self) -> u64 {
+        self.random()
+    }
 }
 
 /// A reader-writer lock.

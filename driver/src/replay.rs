@@ -1,38 +1,55 @@
-//! Replay: building the index from the logs of a branch and its ancestors.
+//! Replay: building the index from the logs of a branch and its ancestors, and keeping it up with
+//! what is published later.
 
 use crate::base::Base;
-use crate::branch::{self, Branch};
+use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
 use crate::index::{Index, View};
-use crate::log::entry::{Entry, Operation, WriteSource};
-use crate::log::reader::{published, ChainLog, PlainLog};
+use crate::log::entry::{self, Decoded, Entry, Operation, WriteSource};
+use crate::log::reader::{ChainLog, PlainLog};
 use crate::region::{Backing, Region};
 use crate::space::Space;
 use crate::storage::{Bitmap, TryVec};
 use crate::superblock::{Delta, Geometry, Segments};
-use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
+use daxfs_format::{Ino, RegionOffset, SegmentIndex, BLOCK_SIZE};
 
-/// What replay is about, and where it puts what it finds.
+/// What replay reads, and what it has read.
 pub struct Replay<'r, B: Backing> {
     region: &'r Region<B>,
     geometry: &'r Geometry,
     base: &'r Base,
-    visited: Bitmap,
     entries: u64,
+    untidy: Option<Error>,
 }
 
-impl<'r, B: Backing> Replay<'r, B> {
-    /// A replay over `region`.
+/// What the index was built from.
+pub struct Source {
+    /// The chain that was read last; `None` where there is none.
+    pub chain: Option<ChainLog>,
+    /// Segments of that chain and of all it links to.
+    pub segments: Bitmap,
+}
+
+impl Source {
+    /// Nothing read yet.
     ///
     /// # Errors
     ///
     /// [`Error::NoMemory`].
-    pub fn new(region: &'r Region<B>, geometry: &'r Geometry, base: &'r Base) -> Result<Self> {
-        let segments = match &geometry.delta {
+    pub fn new(geometry: &Geometry) -> Result<Self> {
+        let count = match &geometry.delta {
             Delta::Segmented(segments) => segments.count,
             Delta::None | Delta::Plain(_) => 0,
         };
-        Ok(Self { region, geometry, base, visited: Bitmap::new(segments.into())?, entries: 0 })
+        Ok(Self { chain: None, segments: Bitmap::new(count.into())? })
+    }
+}
+
+impl<'r, B: Backing> Replay<'r, B> {
+    /// A replay over `region`.
+    #[must_use]
+    pub const fn new(region: &'r Region<B>, geometry: &'r Geometry, base: &'r Base) -> Self {
+        Self { region, geometry, base, entries: 0, untidy: None }
     }
 
     /// Entries replayed so far.
@@ -41,13 +58,13 @@ impl<'r, B: Backing> Replay<'r, B> {
         self.entries
     }
 
-    /// Log segments walked so far.
+    /// The first rule found broken that replay does not rely on.
     #[must_use]
-    pub const fn visited(&self) -> &Bitmap {
-        &self.visited
+    pub const fn untidy(&self) -> Option<Error> {
+        self.untidy
     }
 
-    /// Replays the logs of `branch`'s ancestors, from the root on, and its own.
+    /// Replays all that `branch` says into an empty index.
     ///
     /// # Errors
     ///
@@ -55,91 +72,160 @@ impl<'r, B: Backing> Replay<'r, B> {
     pub fn branch(
         &mut self,
         index: &mut Index,
-        mut space: Option<&mut Space>,
+        space: Option<&mut Space>,
+        table: &Table,
         branch: &Branch,
+    ) -> Result<Source> {
+        let mut source = Source::new(self.geometry)?;
+        match &self.geometry.delta {
+            Delta::None => {}
+            Delta::Plain(_) => {
+                for ancestor in lineage(table, branch)?.iter().rev() {
+                    self.plain_log(index, ancestor)?;
+                }
+            }
+            Delta::Segmented(segments) => {
+                // A chain starts with a link to what was said before it, so the nearest one that
+                // there is says everything.
+                let head = lineage(table, branch)?.iter().find_map(|branch| branch.log.head);
+                if let Some(head) = head {
+                    let (region, visited) = (self.region, &mut source.segments);
+                    let log = ChainLog::open(region, segments, head, visited)?;
+                    source.chain = Some(self.chain(index, space, segments, log, visited)?);
+                }
+            }
+        }
+        Ok(source)
+    }
+
+    /// Replays what has been published behind what `source` has read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::branch`].
+    pub fn catch_up(
+        &mut self,
+        index: &mut Index,
+        mut space: Option<&mut Space>,
+        source: &mut Source,
     ) -> Result<()> {
-        for ancestor in self.lineage(branch)?.iter().rev() {
-            self.own_log(index, space.as_deref_mut(), ancestor)?;
+        let segments = self.geometry.segments()?;
+        let Some(log) = &mut source.chain else { return Ok(()) };
+        log.catch_up(self.region)?;
+        while let Some((at, found)) = log.next(self.region, segments, &mut source.segments)? {
+            self.entry(index, space.as_deref_mut(), at, &found.entry)?;
         }
         Ok(())
     }
 
-    /// `branch` and its ancestors, the root last.
-    fn lineage(&self, branch: &Branch) -> Result<TryVec<Branch>> {
-        let mut lineage = TryVec::new();
-        lineage.push(*branch)?;
-        let mut parent = branch.parent;
-        while !parent.is_none() {
-            if lineage.len() > self.geometry.branch_slots as usize {
-                return Err(Error::Corrupt { what: "branches form a circle", at: parent.get() });
-            }
-            let ancestor = branch::by_id(self.region, self.geometry, parent)?
-                .filter(Branch::is_live)
-                .ok_or(Error::Corrupt { what: "parent of a live branch", at: parent.get() })?;
-            parent = ancestor.parent;
-            lineage.push(ancestor)?;
-        }
-        Ok(lineage)
-    }
-
-    fn own_log(
+    /// If the chain at `head` goes on exactly where `source` has read to, replays it; says whether
+    /// it does. That is what a commit leaves behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::branch`].
+    pub fn go_on(
         &mut self,
         index: &mut Index,
         mut space: Option<&mut Space>,
-        branch: &Branch,
-    ) -> Result<()> {
-        match &self.geometry.delta {
-            Delta::None => Ok(()),
-            Delta::Plain(delta) => {
-                let Some(span) = branch.plain_log(delta)? else { return Ok(()) };
-                let mut log = PlainLog::new(span);
-                while let Some((at, entry)) = log.next(self.region)? {
-                    if matches!(entry.operation, Operation::Link { .. }) {
-                        let at = at.get();
-                        return Err(Error::Corrupt { what: "link entry in a v3 log", at });
-                    }
-                    self.entry(index, space.as_deref_mut(), at, &entry)?;
-                }
-                Ok(())
-            }
-            Delta::Segmented(segments) => {
-                let Some(head) = branch.head(self.geometry)? else { return Ok(()) };
-                let end = published(self.region, segments, head, branch.id)?;
-                let (region, visited) = (self.region, &mut self.visited);
-                let log = ChainLog::new(region, segments, head, branch.id, end, visited)?;
-                self.chain(index, space, segments, log)
-            }
+        source: &mut Source,
+        head: SegmentIndex,
+    ) -> Result<bool> {
+        let segments = self.geometry.segments()?;
+        let (region, visited) = (self.region, &mut source.segments);
+        if visited.get(u64::from(head.get())) {
+            return Ok(false);
         }
+        let mut log = ChainLog::open(region, segments, head, visited)?;
+        let first = log.next(region, segments, visited)?.map(|(at, found)| (at, found.entry));
+        match (first, &source.chain) {
+            (
+                Some((_, Entry { operation: Operation::Link { branch, head, published, .. }, .. })),
+                Some(old),
+            ) if (branch, head, published) == (old.writer(), old.head(), old.position()) => {}
+            (Some((at, entry)), None) if entry.operation.is_change() => {
+                self.entry(index, space.as_deref_mut(), at, &entry)?;
+            }
+            (None, None) => {}
+            _ => return Ok(false),
+        }
+        while let Some((at, found)) = log.next(region, segments, &mut source.segments)? {
+            self.entry(index, space.as_deref_mut(), at, &found.entry)?;
+        }
+        source.chain = Some(log);
+        Ok(true)
     }
 
-    /// Replays a chain and the chains its link entries name, in place. No segment is entered twice,
-    /// so this ends.
+    fn plain_log(&mut self, index: &mut Index, branch: &Branch) -> Result<()> {
+        let Some(span) = branch.plain_log else { return Ok(()) };
+        let mut log = PlainLog::new(span);
+        while let Some((at, found)) = log.next(self.region)? {
+            self.entry(index, None, at, &found.entry)?;
+        }
+        Ok(())
+    }
+
+    /// Replays a chain and, before it, the chains its first entry leads to. No segment is entered
+    /// twice, so this ends.
     fn chain(
         &mut self,
         index: &mut Index,
         mut space: Option<&mut Space>,
         segments: &Segments,
-        log: ChainLog,
-    ) -> Result<()> {
-        // With each chain, the number behind the last that its branch used: known when it ends.
-        let mut stack = TryVec::new();
-        stack.push((log, Ino::ROOT))?;
-        while let Some((log, next_ino)) = stack.last_mut() {
-            let Some((at, entry)) = log.next(self.region, segments, &mut self.visited)? else {
-                index.raise_next_ino(*next_ino);
-                stack.pop();
-                continue;
+        last: ChainLog,
+        visited: &mut Bitmap,
+    ) -> Result<ChainLog> {
+        // Chains that start with a link to the one above them on the stack.
+        let mut waiting: TryVec<(ChainLog, RegionOffset, Ino)> = TryVec::new();
+        let mut log = last;
+        let mut first = log.next(self.region, segments, visited)?;
+        while let Some((at, found)) = &first {
+            let Operation::Link { branch, head, published, next_ino } = found.entry.operation
+            else {
+                break;
             };
-            if let Operation::Link { branch, head, published, next_ino } = entry.operation {
-                let (region, visited) = (self.region, &mut self.visited);
-                let log = ChainLog::new(region, segments, head, branch, published, visited)?;
-                stack.push((log, next_ino))?;
-                self.entries += 1;
-            } else {
-                self.entry(index, space.as_deref_mut(), at, &entry)?;
+            self.entries += 1;
+            self.look_at(*at, found);
+            waiting.push((log, *at, next_ino))?;
+            log = ChainLog::part(self.region, segments, (head, branch), published, visited)?;
+            if log.has_more(self.region)? {
+                self.note("log that was appended to after another went on from it", *at);
             }
+            first = log.next(self.region, segments, visited)?;
         }
-        Ok(())
+        if let Some((at, found)) = &first {
+            if found.entry.operation.is_snapshot() {
+                index.start_snapshot()?;
+            }
+            self.look_at(*at, found);
+            self.entry(index, space.as_deref_mut(), *at, &found.entry)?;
+        }
+        loop {
+            while let Some((at, found)) = log.next(self.region, segments, visited)? {
+                self.look_at(at, &found);
+                self.entry(index, space.as_deref_mut(), at, &found.entry)?;
+            }
+            if index.is_loading() {
+                let at = u64::from(log.head().get());
+                return Err(Error::Corrupt { what: "snapshot that is not complete", at });
+            }
+            let Some((next, at, next_ino)) = waiting.pop() else { return Ok(log) };
+            if next_ino < index.next_ino() {
+                self.note("next inode number in a link entry", at);
+            }
+            index.raise_next_ino(next_ino);
+            log = next;
+        }
+    }
+
+    fn look_at(&mut self, at: RegionOffset, found: &Decoded) {
+        if !found.tidy {
+            self.note("stray bytes in a log entry", at);
+        }
+    }
+
+    fn note(&mut self, what: &'static str, at: RegionOffset) {
+        self.untidy = self.untidy.or(Some(Error::Corrupt { what, at: at.get() }));
     }
 
     fn entry(
@@ -151,27 +237,50 @@ impl<'r, B: Backing> Replay<'r, B> {
     ) -> Result<()> {
         let view = View { region: self.region, base: self.base };
         self.entries += 1;
-        index.check(view, entry).map_err(|error| match error {
+        if matches!(entry.operation, Operation::Link { .. }) {
+            return Err(Error::Corrupt { what: "link entry inside a log", at: at.get() });
+        }
+        let corrupt = |what| Error::Corrupt { what, at: at.get() };
+        let locate = |error| match error {
             Error::NoMemory => error,
-            Error::Corrupt { what, .. } => Error::Corrupt { what, at: at.get() },
-            _ => Error::Corrupt { what: "log entry that makes no sense here", at: at.get() },
-        })?;
+            Error::Corrupt { what, .. } => corrupt(what),
+            _ => corrupt("log entry that makes no sense here"),
+        };
+        let loads = index.is_loading();
+        if !loads {
+            if entry.operation.is_snapshot() {
+                return Err(corrupt("snapshot inside a log"));
+            }
+            index.check(view, entry).map_err(locate)?;
+        }
         let mut target = TryVec::new();
         match &entry.operation {
-            Operation::Symlink { target: from, target_len, .. } => {
+            Operation::Symlink { target: from, target_len, .. }
+            | Operation::Inode(entry::Inode { target: from, target_len, .. }) => {
                 target.resize(usize::from(*target_len), 0)?;
                 self.region.copy_out(*from, &mut target)?;
                 if target.contains(&0) {
-                    let at = at.get();
-                    return Err(Error::Corrupt { what: "NUL in a symbolic link", at });
+                    return Err(corrupt("NUL in a symbolic link"));
                 }
             }
             Operation::Write { offset, len, source: WriteSource::Pages(pages) } => {
                 self.check_reference(*pages, offset % BLOCK_SIZE + u64::from(*len))?;
             }
+            Operation::Extent { pages, at, .. } => {
+                self.check_reference(*at, pages.saturating_mul(BLOCK_SIZE))?;
+            }
             _ => {}
         }
-        index.apply(view, space, entry, target)
+        if let Operation::SnapshotEnd { next_ino, .. } = entry.operation {
+            if next_ino < index.next_ino() {
+                self.note("next inode number in a snapshot", at);
+            }
+        }
+        if loads {
+            index.load(view, space, entry, target).map_err(locate)
+        } else {
+            index.apply(view, space, entry, target)
+        }
     }
 
     /// Data pages lie in segments: a reference to anything else would let a log make a file of the
@@ -188,4 +297,26 @@ impl<'r, B: Backing> Replay<'r, B> {
             Err(Error::Corrupt { what: "reference outside of the segments", at: at.get() })
         }
     }
+}
+
+/// `branch` and its ancestors, the root last.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if there is no way to the root, [`Error::NoMemory`].
+pub fn lineage(table: &Table, branch: &Branch) -> Result<TryVec<Branch>> {
+    let mut lineage = TryVec::new();
+    lineage.push(*branch)?;
+    let mut parent = branch.parent;
+    while !parent.is_none() {
+        let corrupt = |what| Error::Corrupt { what, at: parent.get() };
+        if lineage.len() > table.iter().count() {
+            return Err(corrupt("branches form a circle"));
+        }
+        let ancestor = table.by_id(parent).filter(|branch| branch.is_live());
+        let ancestor = *ancestor.ok_or(corrupt("parent of a live branch"))?;
+        parent = ancestor.parent;
+        lineage.push(ancestor)?;
+    }
+    Ok(lineage)
 }

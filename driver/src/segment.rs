@@ -2,29 +2,41 @@
 //!
 //! # Invariants
 //!
-//! A segment is allocated by one compare-and-swap of its map word from free, and freed by one store
-//! of the free word, which only its owner does (or whoever ends a branch whose owner is gone). The
-//! map alone says who owns what: after a crash nothing else has to be looked at.
+//! - A segment is taken by one compare-and-swap of its map word from free, and passed on or given
+//!   back by one from the exact word that was seen. A word of one segment does not come back while
+//!   anybody remembers it (its generation goes up with each taking), so a kernel that slept can
+//!   never free what is somebody else's by now.
+//! - The map alone says who owns what: after a crash nothing else has to be looked at.
 
 use crate::error::{Error, Result};
-use crate::region::{Backing, LoadOrder, Region, StoreOrder};
+use crate::region::{Backing, LoadOrder, Region};
 use crate::superblock::Segments;
-use daxfs_format::segment::{SegmentKind, SegmentState};
+use daxfs_format::segment::{SegmentKind, SegmentState, SegmentWord};
 use daxfs_format::{BranchId, SegmentIndex};
 
-/// The state of segment `index`.
+/// One life of a segment, from taking to giving back: it keeps this identity while it is passed
+/// from branch to branch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incarnation {
+    /// Which segment.
+    pub index: SegmentIndex,
+    /// Its map word's generation.
+    pub generation: u16,
+}
+
+/// The map word of segment `index`.
 ///
 /// # Errors
 ///
-/// [`Error::Corrupt`] for a word that is no state.
-pub fn state<B: Backing>(
+/// [`Error::Corrupt`] for a word that means nothing.
+pub fn word<B: Backing>(
     region: &Region<B>,
     segments: &Segments,
     index: SegmentIndex,
-) -> Result<SegmentState> {
-    // Acquire: pairs with the exchange in `allocate` and the store in `free`.
+) -> Result<SegmentWord> {
+    // Acquire: pairs with the exchanges below.
     let word = region.load(segments.map_word(index)?, LoadOrder::Acquire)?;
-    SegmentState::from_word(word)
+    SegmentWord::from_word(word)
         .ok_or(Error::Corrupt { what: "segment map word", at: u64::from(index.get()) })
 }
 
@@ -40,24 +52,25 @@ pub fn allocate<B: Backing>(
     kind: SegmentKind,
     hint: SegmentIndex,
 ) -> Result<SegmentIndex> {
-    let taken = SegmentState::Owned { owner, kind }.to_word();
     let start = if hint.get() < segments.count { hint.get() } else { 0 };
     for index in (start..segments.count).chain(0..start) {
         let index = SegmentIndex::new(index);
         let at = segments.map_word(index)?;
         // Relaxed: a hint only, the exchange decides.
-        if region.load(at, LoadOrder::Relaxed)? != 0 {
+        let seen = region.load(at, LoadOrder::Relaxed)?;
+        let Some(word) = SegmentWord::from_word(seen) else { continue };
+        if word.state != SegmentState::Free {
             continue;
         }
-        // Acquires what the last owner did before `free`, releases nothing yet.
-        if region.compare_exchange(at, 0, taken)?.is_ok() {
+        // Acquires what the last owner did before it gave the segment back.
+        if region.compare_exchange(at, seen, word.taken(owner, kind).to_word())?.is_ok() {
             return Ok(index);
         }
     }
     Err(Error::NoSpace)
 }
 
-/// Gives segment `index` back.
+/// Gives a segment back, if it still lives the life it is known by; says whether it did.
 ///
 /// # Errors
 ///
@@ -65,13 +78,27 @@ pub fn allocate<B: Backing>(
 pub fn free<B: Backing>(
     region: &Region<B>,
     segments: &Segments,
-    index: SegmentIndex,
-) -> Result<()> {
-    // Release: what we did to the segment comes before the next owner's exchange in `allocate`.
-    region.store(segments.map_word(index)?, 0, StoreOrder::Release)
+    segment: Incarnation,
+) -> Result<bool> {
+    let at = segments.map_word(segment.index)?;
+    // Two tries: in between, the segment may have been passed to another branch once. If that
+    // happens more often it is being looked after.
+    for _ in 0..2 {
+        // Relaxed: the exchange decides.
+        let seen = region.load(at, LoadOrder::Relaxed)?;
+        let Some(word) = SegmentWord::from_word(seen) else { return Ok(false) };
+        if word.generation != segment.generation || word.state == SegmentState::Free {
+            return Ok(false);
+        }
+        // Releases what we did to the segment to whoever takes it in `allocate`.
+        if region.compare_exchange(at, seen, word.freed().to_word())?.is_ok() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-/// Calls `each` for every segment that is not free. Words that are no state are skipped: they can
+/// Calls `each` for every segment that is not free. Words that mean nothing are skipped: they can
 /// be neither used nor freed safely.
 ///
 /// # Errors
@@ -80,35 +107,38 @@ pub fn free<B: Backing>(
 pub fn for_each_owned<B: Backing>(
     region: &Region<B>,
     segments: &Segments,
-    mut each: impl FnMut(SegmentIndex, BranchId, SegmentKind) -> Result<()>,
+    mut each: impl FnMut(Incarnation, BranchId, SegmentKind) -> Result<()>,
 ) -> Result<()> {
     for index in 0..segments.count {
         let index = SegmentIndex::new(index);
-        if let Ok(SegmentState::Owned { owner, kind }) = state(region, segments, index) {
-            each(index, owner, kind)?;
+        let Ok(word) = word(region, segments, index) else { continue };
+        if let SegmentState::Owned { owner, kind } = word.state {
+            each(Incarnation { index, generation: word.generation }, owner, kind)?;
         }
     }
     Ok(())
 }
 
-/// Gives every segment of `from` to `to`, or back to the pool.
+/// Passes every segment of `from` to `to`.
 ///
 /// # Errors
 ///
 /// [`Error::Corrupt`] if the map left the range (it cannot: geometry is checked).
-pub fn transfer<B: Backing>(
+pub fn pass<B: Backing>(
     region: &Region<B>,
     segments: &Segments,
     from: BranchId,
-    to: Option<BranchId>,
+    to: BranchId,
 ) -> Result<()> {
-    for_each_owned(region, segments, |index, owner, kind| {
+    for_each_owned(region, segments, |segment, owner, kind| {
         if owner != from {
             return Ok(());
         }
-        let word = to.map_or(0, |owner| SegmentState::Owned { owner, kind }.to_word());
-        // Release: as in `free`.
-        region.store(segments.map_word(index)?, word, StoreOrder::Release)
+        let state = SegmentState::Owned { owner, kind };
+        let word = SegmentWord { state, generation: segment.generation };
+        let at = segments.map_word(segment.index)?;
+        // If it fails, somebody else has passed it on.
+        region.compare_exchange(at, word.to_word(), word.given_to(to).to_word()).map(|_| ())
     })
 }
 
@@ -122,7 +152,8 @@ pub fn count_free<B: Backing>(region: &Region<B>, segments: &Segments) -> Result
     for index in 0..segments.count {
         // Relaxed: a count is out of date when it is returned.
         let word = region.load(segments.map_word(SegmentIndex::new(index))?, LoadOrder::Relaxed)?;
-        free += u32::from(word == 0);
+        let word = SegmentWord::from_word(word);
+        free += u32::from(word.is_some_and(|word| word.state == SegmentState::Free));
     }
     Ok(free)
 }

@@ -6,16 +6,18 @@
 //!
 //! # Invariants
 //!
-//! - `used` has a bit for each page the mount's index refers to, of whatever branch; `in_use` counts
-//!   the bits per segment.
+//! - `used` has a bit for each page the mount's index refers to, of whatever branch, and for each
+//!   page of `owned` segments that others may still look at; `in_use` counts the bits per segment.
 //! - Pages are handed out only from `owned` segments, which the segment map gives to this mount's
 //!   branch; `free_owned` is the number of their unused pages.
-//! - A page goes back only after the log entry that drops it is published.
+//! - A page the index stops referring to goes to `dropped`; its owner's mount uses it again only
+//!   through [`Space::reclaim`], after the log entry that drops it is published and everybody has
+//!   seen it.
 
 use crate::error::{Error, Result};
 use crate::index::pages::PageRef;
 use crate::region::{page_of, Backing, Region};
-use crate::segment;
+use crate::segment::{self, Incarnation};
 use crate::storage::{Bitmap, TryVec};
 use crate::superblock::Segments;
 use daxfs_format::segment::SegmentKind;
@@ -28,8 +30,19 @@ pub struct Space {
     in_use: TryVec<u32>,
     owned: Bitmap,
     free_owned: u64,
+    /// Whether a page was referred to that was in use already.
+    shared: bool,
     /// The segment pages are being taken from, and the page to look at next.
     current: Option<(SegmentIndex, u64)>,
+    /// Pages of owned segments that the index does not refer to any more.
+    dropped: TryVec<Pages>,
+}
+
+/// Neighbouring pages, counted from the start of the segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pages {
+    first: u64,
+    count: u64,
 }
 
 /// Neighbouring pages, newly allocated.
@@ -56,60 +69,68 @@ impl Space {
             in_use,
             owned: Bitmap::new(u64::from(segments.count))?,
             free_owned: 0,
+            shared: false,
             current: None,
+            dropped: TryVec::new(),
         })
     }
 
     /// Takes possession of the data segments that the map gives to `branch`. Pages in use must have
-    /// been recorded before. Segments without any go back to the pool; so do log segments that
-    /// `in_log` does not know (left over from a crash).
+    /// been recorded before.
+    ///
+    /// Segments without any are not taken: they are garbage, as is every segment [`Self::garbage`]
+    /// names, and somebody else may be about to free them.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if the map left the range (it cannot: geometry is checked).
-    pub fn adopt<B: Backing>(
-        &mut self,
-        region: &Region<B>,
-        branch: BranchId,
-        in_log: &Bitmap,
-    ) -> Result<()> {
+    pub fn adopt<B: Backing>(&mut self, region: &Region<B>, branch: BranchId) -> Result<()> {
         let segments = self.segments;
-        segment::for_each_owned(region, &segments, |index, owner, kind| {
-            let at = u64::from(index.get());
-            if owner != branch {
-                return Ok(());
-            }
-            match kind {
-                SegmentKind::Log if !in_log.get(at) => segment::free(region, &segments, index),
-                SegmentKind::Data if self.count(index) == 0 => {
-                    segment::free(region, &segments, index)
-                }
-                SegmentKind::Log => Ok(()),
-                SegmentKind::Data => {
-                    self.own(index);
-                    Ok(())
-                }
-            }
-        })
-    }
-
-    /// Takes possession of `from`'s data segments after they became this mount's by a commit.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`] if the map left the range (it cannot: geometry is checked).
-    pub fn adopt_committed<B: Backing>(
-        &mut self,
-        region: &Region<B>,
-        branch: BranchId,
-    ) -> Result<()> {
-        let segments = self.segments;
-        segment::for_each_owned(region, &segments, |index, owner, kind| {
-            if owner == branch && kind == SegmentKind::Data {
-                self.own(index);
+        segment::for_each_owned(region, &segments, |segment, owner, kind| {
+            if owner == branch && kind == SegmentKind::Data && self.count(segment.index) > 0 {
+                self.own(segment.index);
             }
             Ok(())
         })
+    }
+
+    /// Gives up all segments: this mount goes on on a child of its branch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn disown(&mut self) -> Result<()> {
+        self.owned = Bitmap::new(u64::from(self.segments.count))?;
+        self.free_owned = 0;
+        self.current = None;
+        self.dropped.clear();
+        Ok(())
+    }
+
+    /// The segments of `branches` in which nothing is used: data segments without a used page, log
+    /// segments that are not in `log`. Nobody will ever use them in this life of theirs again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn garbage<B: Backing>(
+        &self,
+        region: &Region<B>,
+        branches: &[BranchId],
+        log: &Bitmap,
+    ) -> Result<TryVec<Incarnation>> {
+        let mut garbage = TryVec::new();
+        segment::for_each_owned(region, &self.segments, |segment, owner, kind| {
+            let unused = match kind {
+                SegmentKind::Log => !log.get(u64::from(segment.index.get())),
+                SegmentKind::Data => self.count(segment.index) == 0,
+            };
+            if unused && branches.contains(&owner) {
+                garbage.push(segment)?;
+            }
+            Ok(())
+        })?;
+        Ok(garbage)
     }
 
     /// Whether this mount may write to the page at `at` in place.
@@ -118,10 +139,18 @@ impl Space {
         self.segments.index_of(at).is_some_and(|index| self.owned.get(u64::from(index.get())))
     }
 
+    /// Whether segment `index` is one this mount takes pages from.
+    #[must_use]
+    pub fn holds(&self, index: u64) -> bool {
+        self.owned.get(index)
+    }
+
     /// Records that the index refers to `page` now.
     pub fn reference(&mut self, page: PageRef) {
         let Some((bit, index)) = self.locate(page) else { return };
-        if self.used.set(bit) {
+        let was_unused = self.used.set(bit);
+        self.shared |= !was_unused;
+        if was_unused {
             if let Some(count) = self.in_use.get_mut(index.get() as usize) {
                 *count += 1;
             }
@@ -131,30 +160,72 @@ impl Space {
         }
     }
 
-    /// Records that the index does not refer to `page` any more. A segment of ours that holds
-    /// nothing else goes back to the pool.
+    /// Records that the index does not refer to `page` any more.
+    pub fn release(&mut self, page: PageRef) {
+        let Some((bit, index)) = self.locate(page) else { return };
+        if !self.used.get(bit) {
+            return;
+        }
+        if !self.owned.get(u64::from(index.get())) {
+            // Not ours to use again: nobody has to be asked.
+            self.unuse(bit, index);
+            return;
+        }
+        if let Some(last) = self.dropped.last_mut() {
+            if last.first.saturating_add(last.count) == bit {
+                last.count += 1;
+                return;
+            }
+        }
+        // Without memory to remember it, the page stays out of use until the next mount.
+        let _ = self.dropped.push(Pages { first: bit, count: 1 });
+    }
+
+    /// What was dropped since this was last asked.
+    pub fn take_dropped(&mut self) -> TryVec<Pages> {
+        core::mem::take(&mut self.dropped)
+    }
+
+    /// Whether something was dropped since [`Self::take_dropped`] was last asked.
+    #[must_use]
+    pub fn has_dropped(&self) -> bool {
+        !self.dropped.is_empty()
+    }
+
+    /// Makes dropped pages usable again: nobody looks at them any more. Segments of ours that hold
+    /// nothing else go back to the pool.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if the map left the range (it cannot: geometry is checked).
-    pub fn release<B: Backing>(&mut self, region: &Region<B>, page: PageRef) -> Result<()> {
-        let Some((bit, index)) = self.locate(page) else { return Ok(()) };
-        if !self.used.clear(bit) {
-            return Ok(());
-        }
-        let Some(count) = self.in_use.get_mut(index.get() as usize) else { return Ok(()) };
-        *count = count.saturating_sub(1);
-        let empty = *count == 0;
-        if !self.owned.get(u64::from(index.get())) {
-            return Ok(());
-        }
-        self.free_owned += 1;
-        if empty && self.current.is_none_or(|(current, _)| current != index) {
-            self.owned.clear(u64::from(index.get()));
-            self.free_owned = self.free_owned.saturating_sub(self.segments.pages());
-            segment::free(region, &self.segments, index)?;
+    pub fn reclaim<B: Backing>(&mut self, region: &Region<B>, pages: Pages) -> Result<()> {
+        for bit in pages.first..pages.first.saturating_add(pages.count) {
+            let Ok(index) = u32::try_from(bit / self.segments.pages()) else { break };
+            let index = SegmentIndex::new(index);
+            if !self.unuse(bit, index) || !self.owned.get(u64::from(index.get())) {
+                continue;
+            }
+            self.free_owned += 1;
+            let empty = self.count(index) == 0;
+            if empty && self.current.is_none_or(|(current, _)| current != index) {
+                self.owned.clear(u64::from(index.get()));
+                self.free_owned = self.free_owned.saturating_sub(self.segments.pages());
+                let generation = segment::word(region, &self.segments, index)?.generation;
+                segment::free(region, &self.segments, Incarnation { index, generation })?;
+            }
         }
         Ok(())
+    }
+
+    /// Clears a page's bit; says whether it was set.
+    fn unuse(&mut self, bit: u64, index: SegmentIndex) -> bool {
+        let was_used = self.used.clear(bit);
+        if was_used {
+            if let Some(count) = self.in_use.get_mut(index.get() as usize) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        was_used
     }
 
     /// Allocates between 1 and `wanted` neighbouring pages for `branch`. They count as used only
@@ -223,8 +294,8 @@ impl Space {
     ) -> Result<Run> {
         let hint = self.current.map_or(0, |(index, _)| index.get().saturating_add(1));
         let kind = SegmentKind::Data;
-        let index =
-            segment::allocate(region, &self.segments, branch, kind, SegmentIndex::new(hint))?;
+        let hint = SegmentIndex::new(hint);
+        let index = segment::allocate(region, &self.segments, branch, kind, hint)?;
         self.own(index);
         self.take(index, self.first_page(index), wanted)?.ok_or(Error::NoSpace)
     }
@@ -256,7 +327,16 @@ impl Space {
         }
     }
 
-    fn count(&self, index: SegmentIndex) -> u32 {
+    /// Whether two files, or two places of one, were ever given the same page: no driver does that,
+    /// because writing to the one would change the other.
+    #[must_use]
+    pub const fn shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Pages of segment `index` that are in use.
+    #[must_use]
+    pub fn count(&self, index: SegmentIndex) -> u32 {
         self.in_use.get(index.get() as usize).copied().unwrap_or(0)
     }
 

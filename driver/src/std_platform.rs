@@ -72,6 +72,7 @@ pub struct MappedFile {
     range: MappedRange,
     start: NonNull<c_void>,
     len: usize,
+    writable: bool,
 }
 
 // SAFETY: the mapping may be accessed and unmapped from any thread.
@@ -92,7 +93,7 @@ impl MappedFile {
         let start = unsafe {
             rustix::mm::mmap(core::ptr::null_mut(), len, prot, MapFlags::SHARED, file, 0)
         }?;
-        Self::mapped(start, len)
+        Self::mapped(start, len, writable)
     }
 
     /// Fresh zeroed memory of `len` bytes, shared with children of this process.
@@ -107,15 +108,15 @@ impl MappedFile {
         let start = unsafe {
             rustix::mm::mmap_anonymous(core::ptr::null_mut(), len, prot, MapFlags::SHARED)
         }?;
-        Self::mapped(start, len)
+        Self::mapped(start, len, true)
     }
 
-    fn mapped(start: *mut c_void, len: usize) -> io::Result<Self> {
+    fn mapped(start: *mut c_void, len: usize, writable: bool) -> io::Result<Self> {
         let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: just mapped, page aligned, unmapped only by Drop; `range` leaves this value only
         // as copies inside the `Backing` methods.
         let range = unsafe { MappedRange::new(start.cast(), len) };
-        Ok(Self { range, start, len })
+        Ok(Self { range, start, len, writable })
     }
 }
 
@@ -139,6 +140,9 @@ impl Drop for MappedFile {
 unsafe impl Backing for MappedFile {
     fn size(&self) -> u64 {
         self.range.size()
+    }
+    fn is_writable(&self) -> bool {
+        self.writable
     }
     unsafe fn load(&self, offset: usize, order: LoadOrder) -> u64 {
         // SAFETY: the caller's conditions are the same.

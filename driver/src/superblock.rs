@@ -80,6 +80,8 @@ pub struct Segments {
     pub count: u32,
     /// log2 of the segment size.
     pub shift: u32,
+    /// How long a member may go without a heartbeat, in milliseconds.
+    pub lease_ms: u64,
 }
 
 impl Segments {
@@ -310,6 +312,13 @@ impl Segments {
         }
         let count = raw.segment_count.get();
         let member_count = raw.member_count.get();
+        if member_count == 0 || member_count > coordination::MAX_MEMBERS {
+            return Err(Error::Corrupt { what: "member table size", at: u64::from(member_count) });
+        }
+        let lease_ms = raw.lease_ms.get();
+        if !coordination::LEASE_RANGE.contains(&lease_ms) {
+            return Err(Error::Corrupt { what: "lease", at: u64::from(lease_ms) });
+        }
         let end = delta.end();
         let inside = |start: u64, len: u64, what| {
             if start < delta.start.get() {
@@ -342,6 +351,7 @@ impl Segments {
             )?,
             count,
             shift,
+            lease_ms: u64::from(lease_ms),
         };
         for (span, align) in [
             (segments.coordination, BLOCK_SIZE),

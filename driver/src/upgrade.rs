@@ -5,16 +5,19 @@
 //! The extension header's magic is stored last: an upgrade that is interrupted leaves a plain v3
 //! image, and can be done again.
 
-use crate::branch;
+use crate::branch::Table;
 use crate::error::{Error, Result};
 use crate::region::{Backing, Region, StoreOrder};
 use crate::superblock::{Delta, Geometry, Span};
+use crate::tree::Tree;
 use daxfs_format::branch::{BranchName, MAX_BRANCHES, RECORD_SIZE};
-use daxfs_format::coordination::{self, CoordinationBlock, DEFAULT_MEMBERS, MEMBER_SIZE};
+use daxfs_format::coordination::{
+    self, CoordinationBlock, TreeWord, DEFAULT_LEASE_MS, MAX_MEMBERS, MEMBER_SIZE,
+};
 use daxfs_format::extension::{ExtensionHeader, Incompat, EXTENSION_OFFSET, MAGIC, REVISION};
 use daxfs_format::segment::{DEFAULT_SHIFT, MAP_WORD_SIZE, SHIFT_RANGE};
 use daxfs_format::superblock::Superblock;
-use daxfs_format::{align_up, BranchId, Ino, RegionOffset, BLOCK_SIZE};
+use daxfs_format::{align_up, RegionOffset, BLOCK_SIZE};
 use zerocopy::IntoBytes;
 
 /// Fewest segments worth having: two logs with their reserves, and data.
@@ -41,7 +44,7 @@ impl Plan {
     fn with_shift(delta: &Span, shift: u32) -> Option<Self> {
         let end = delta.end();
         let members = align_up(delta.start.get(), BLOCK_SIZE)?.checked_add(coordination::SIZE)?;
-        let map = members.checked_add(u64::from(DEFAULT_MEMBERS) * MEMBER_SIZE)?;
+        let map = members.checked_add(u64::from(MAX_MEMBERS) * MEMBER_SIZE)?;
         let map = align_up(map, BLOCK_SIZE)?;
         // As many segments as would fit without the map; the map for so many is large enough.
         let most = end.checked_sub(map)? >> shift;
@@ -69,8 +72,14 @@ pub fn make_segmented<B: Backing>(region: &Region<B>, uuid: [u8; 16]) -> Result<
     if geometry.read_only_features {
         return Err(Error::ReadOnly);
     }
-    if branch::all(region, &geometry).next().transpose()?.is_some() {
-        return Err(Error::InvalidArgument("a plain v3 image with branches is read-only"));
+    let mut superblock: Superblock = region.read(RegionOffset::new(0))?;
+    // An upgrade that was interrupted before its last store left an empty `main`.
+    let again = superblock.extension.revision.get() == REVISION;
+    for branch in Table::read(region, &geometry)?.iter() {
+        let made_here = branch.name == BranchName::main() && branch.parent.is_none();
+        if !again || !made_here || branch.plain_log.is_some() {
+            return Err(Error::InvalidArgument("a plain v3 image with branches is read-only"));
+        }
     }
     let base = crate::base::Base::read(region, geometry.base)?;
     let plan = Plan::new(&delta)?;
@@ -84,17 +93,14 @@ pub fn make_segmented<B: Backing>(region: &Region<B>, uuid: [u8; 16]) -> Result<
         RegionOffset::new(coordination),
         &CoordinationBlock {
             magic: coordination::MAGIC.into(),
-            revision: 1.into(),
+            revision: coordination::REVISION.into(),
             pad0: [0; 56],
-            commit_sequence: 0.into(),
-            pad1: [0; 56],
-            commit_word: 0.into(),
-            reserved: [0; 3960],
+            tree: TreeWord::idle(1).to_word().into(),
+            reserved: [0; 4024],
         },
     )?;
 
     let next_ino = u64::from(base.inode_count()) + 1;
-    let mut superblock: Superblock = region.read(RegionOffset::new(0))?;
     superblock.active_branches = 0.into();
     superblock.next_branch_id = 1.into();
     superblock.next_inode_id = next_ino.into();
@@ -112,12 +118,15 @@ pub fn make_segmented<B: Backing>(region: &Region<B>, uuid: [u8; 16]) -> Result<
         segments_offset: plan.area.into(),
         segment_count: plan.count.into(),
         segment_shift: plan.shift.into(),
-        member_count: DEFAULT_MEMBERS.into(),
-        reserved_tail: 0.into(),
+        member_count: MAX_MEMBERS.into(),
+        lease_ms: DEFAULT_LEASE_MS.into(),
         reserved: [0; 32],
     };
     region.copy_in(RegionOffset::new(0), superblock.as_bytes())?;
-    branch::create(region, &geometry, &BranchName::main(), BranchId::NONE, Ino::new(next_ino), 0)?;
+    // The same superblock as it will be, to make `main` with.
+    superblock.extension.magic = MAGIC.into();
+    let segmented = Geometry::parse(&superblock, region.size())?;
+    Tree::new(region, &segmented)?.create_root()?;
     // Release: whoever finds the magic (a peer that acquires it, or the next mount) finds the rest.
     let word = u64::from(MAGIC) | (u64::from(REVISION) << 32);
     region.store(RegionOffset::new(EXTENSION_OFFSET), word, StoreOrder::Release)

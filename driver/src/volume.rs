@@ -4,23 +4,24 @@
 //! table and the logs.
 
 use crate::base::Base;
-use crate::branch::{self, Branch};
-use crate::commit;
+use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
 use crate::index::{Index, View};
 use crate::log::entry::Entry;
-use crate::log::reader::{published, ChainLog, PlainLog};
-use crate::mount::state::Current;
-use crate::options::Access;
+use crate::log::reader::{ChainLog, PlainLog};
+use crate::member::{self, Identity, Member, MemberInfo, Others};
 use crate::platform::Platform;
+use crate::reclaim::Reclaim;
 use crate::region::Region;
-use crate::replay::Replay;
+use crate::replay::{Replay, Source};
 use crate::segment;
 use crate::space::Space;
 use crate::storage::Bitmap;
-use crate::superblock::{Delta, Geometry};
+use crate::superblock::{Delta, Geometry, Segments};
+use crate::tree::{Actor, Tree};
 use daxfs_format::branch::{BranchName, BranchState};
-use daxfs_format::{BranchId, Ino, RegionOffset, Slot, BLOCK_SIZE};
+use daxfs_format::coordination::MemberIndex;
+use daxfs_format::{BranchId, RegionOffset, Slot, BLOCK_SIZE};
 
 /// An image in its range.
 pub struct Volume<P: Platform> {
@@ -43,6 +44,8 @@ pub struct BranchInfo {
     pub parent: Option<BranchId>,
     /// Its state.
     pub state: BranchState,
+    /// The member that owns it.
+    pub owner: Option<MemberIndex>,
     /// Segments it has.
     pub segments: u64,
 }
@@ -83,10 +86,9 @@ impl<P: Platform> Volume<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`].
+    /// [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
     pub fn branches(&self, emit: &mut dyn FnMut(&BranchInfo)) -> Result<()> {
-        for branch in branch::all(&self.region, &self.geometry) {
-            let branch = branch?;
+        for branch in Table::read(&self.region, &self.geometry)?.iter() {
             let mut segments = 0;
             if let Delta::Segmented(map) = &self.geometry.delta {
                 segment::for_each_owned(&self.region, map, |_, owner, _| {
@@ -99,15 +101,29 @@ impl<P: Platform> Volume<P> {
                 id: branch.id,
                 name: branch.name,
                 parent: (!branch.parent.is_none()).then_some(branch.parent),
-                state: branch.state,
+                state: branch.word.state,
+                owner: branch.word.owner,
                 segments,
             });
         }
         Ok(())
     }
 
-    /// Calls `emit` for the entries of a branch's own log, with where each starts, in order; stops
-    /// when it says `false`. Link entries are shown, not followed.
+    /// Calls `emit` for every member: every mount of the image, of whatever kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub fn members(&self, emit: &mut dyn FnMut(&MemberInfo)) -> Result<()> {
+        match &self.geometry.delta {
+            Delta::Segmented(segments) => member::list(&self.region, segments, emit),
+            Delta::None | Delta::Plain(_) => Ok(()),
+        }
+    }
+
+    /// Calls `emit` for the entries of the log chain that a branch's record names, with where each
+    /// starts, in order; stops when it says `false`. A link entry, with which a chain goes on from
+    /// another, is shown, not followed.
     ///
     /// # Errors
     ///
@@ -117,83 +133,122 @@ impl<P: Platform> Volume<P> {
         name: &BranchName,
         emit: &mut dyn FnMut(RegionOffset, &Entry) -> bool,
     ) -> Result<()> {
-        let branch = branch::named(&self.region, &self.geometry, name)?;
+        let table = Table::read(&self.region, &self.geometry)?;
+        let branch = table.named(name)?;
         match &self.geometry.delta {
-            Delta::None => Ok(()),
-            Delta::Plain(delta) => {
-                let Some(span) = branch.plain_log(delta)? else { return Ok(()) };
+            Delta::None => {}
+            Delta::Plain(_) => {
+                let Some(span) = branch.plain_log else { return Ok(()) };
                 let mut log = PlainLog::new(span);
-                while let Some((at, entry)) = log.next(&self.region)? {
-                    if !emit(at, &entry) {
+                while let Some((at, found)) = log.next(&self.region)? {
+                    if !emit(at, &found.entry) {
                         break;
                     }
                 }
-                Ok(())
             }
             Delta::Segmented(segments) => {
-                let Some(head) = branch.head(&self.geometry)? else { return Ok(()) };
+                let Some(head) = branch.log.head else { return Ok(()) };
                 let mut visited = Bitmap::new(u64::from(segments.count))?;
-                let end = published(&self.region, segments, head, branch.id)?;
                 let region = &self.region;
-                let mut log = ChainLog::new(region, segments, head, branch.id, end, &mut visited)?;
-                while let Some((at, entry)) = log.next(region, segments, &mut visited)? {
-                    if !emit(at, &entry) {
+                let mut log = ChainLog::open(region, segments, head, &mut visited)?;
+                while let Some((at, found)) = log.next(region, segments, &mut visited)? {
+                    if !emit(at, &found.entry) {
                         break;
                     }
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
 
-    /// Makes branch `name` from `parent`.
+    /// Makes branch `name` from `parent`, for anybody to mount.
     ///
     /// # Errors
     ///
     /// [`Error::NoSuchBranch`], [`Error::BranchExists`], [`Error::BranchTableFull`],
-    /// [`Error::ReadOnly`], [`Error::Corrupt`].
+    /// [`Error::Owned`] if a mount is writing to the parent, [`Error::ReadOnly`],
+    /// [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
     pub fn create_branch(&self, name: &BranchName, parent: &BranchName) -> Result<BranchId> {
-        let segments = self.writable()?;
-        let parent = branch::named(&self.region, &self.geometry, parent)?;
-        let sequence = commit::sequence(&self.region, segments)?;
-        let next_ino = Ino::new(u64::from(self.base.inode_count()) + 1);
-        let branch =
-            branch::create(&self.region, &self.geometry, name, parent.id, next_ino, sequence)?;
-        commit::tree_changed(&self.region, segments)?;
-        Ok(branch.id)
+        self.as_member(|tree, me| {
+            let slot = tree.create(name, parent, me, None)?;
+            let made = crate::branch::read(tree.region, tree.geometry, slot)?;
+            made.map(|made| made.id).ok_or(Error::Stale)
+        })
     }
 
-    /// Commits branch `name` into its parent, and discards its siblings.
+    /// Commits branch `name`, which no mount may own, into its parent, and discards its siblings.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchBranch`], [`Error::HasChildren`], [`Error::NoSpace`], [`Error::ReadOnly`],
-    /// [`Error::InvalidArgument`] for `main`, [`Error::Corrupt`].
+    /// [`Error::NoSuchBranch`], [`Error::HasChildren`], [`Error::Owned`], [`Error::ReadOnly`],
+    /// [`Error::InvalidArgument`] for `main`, [`Error::Corrupt`], [`Error::NoMemory`],
+    /// [`Error::Contended`].
     pub fn commit(&self, name: &BranchName) -> Result<()> {
-        self.writable()?;
-        commit::recover(&self.region, &self.geometry)?;
-        let branch = branch::named(&self.region, &self.geometry, name)?;
-        let (index, _) = self.replay(&branch, Access::ReadOnly)?;
-        let now = self.platform.now();
-        commit::commit(&self.region, &self.geometry, &branch, index.next_ino(), now)
+        self.as_member(|tree, me| {
+            let (slot, id) = named(tree, name)?;
+            tree.commit(slot, id, Actor::Member(me))
+        })
     }
 
-    /// Discards branch `name`.
+    /// Discards branch `name`, which no mount may own.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchBranch`], [`Error::HasChildren`], [`Error::ReadOnly`],
-    /// [`Error::InvalidArgument`] for `main`, [`Error::Corrupt`].
+    /// As [`Self::commit`].
     pub fn abort(&self, name: &BranchName) -> Result<()> {
+        self.as_member(|tree, me| {
+            let (slot, id) = named(tree, name)?;
+            tree.abort(slot, id, Actor::Member(me))
+        })
+    }
+
+    /// Cleans up after a member of which the caller knows that it does not run any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if there is no such member, [`Error::ReadOnly`],
+    /// [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
+    pub fn reap(&self, member: MemberIndex) -> Result<()> {
         self.writable()?;
-        commit::recover(&self.region, &self.geometry)?;
-        let branch = branch::named(&self.region, &self.geometry, name)?;
-        commit::abort(&self.region, &self.geometry, &branch)
+        member::reap(&Tree::new(&self.region, &self.geometry)?, member)
+    }
+
+    /// Cleans up after all members: the caller knows that nobody uses the range.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::reap`].
+    pub fn reap_all(&self) -> Result<()> {
+        self.writable()?;
+        member::reap_all(&Tree::new(&self.region, &self.geometry)?, None)
+    }
+
+    /// Does something as a member of its own, and leaves the image tidy.
+    fn as_member<R>(
+        &self,
+        operation: impl FnOnce(&Tree<'_, P::Backing>, MemberIndex) -> Result<R>,
+    ) -> Result<R> {
+        self.writable()?;
+        let tree = Tree::new(&self.region, &self.geometry)?;
+        let me = Member::join(&tree, &Identity::new(self.platform.kernel_id(), b"tool"))?;
+        let result = operation(&tree, me.index());
+        let tidied = Self::tidy(&tree, &me);
+        me.leave(&tree)?;
+        result.and_then(|result| tidied.map(|()| result))
+    }
+
+    /// Gives back what nobody can see any more.
+    fn tidy(tree: &Tree<'_, P::Backing>, me: &Member) -> Result<()> {
+        let (mut reclaim, mut others) = (Reclaim::default(), Others::default());
+        tree.settle()?;
+        reclaim.look(tree, &Table::read(tree.region, tree.geometry)?)?;
+        others.look(tree, Some(me))?;
+        reclaim.drain(tree, &others, None).map(|_| ())
     }
 
     /// The segments, if the image may be written to.
-    pub(crate) fn writable(&self) -> Result<&crate::superblock::Segments> {
-        if self.geometry.read_only_features {
+    pub(crate) fn writable(&self) -> Result<&Segments> {
+        if self.geometry.read_only_features || !self.region.is_writable() {
             return Err(Error::ReadOnly);
         }
         self.geometry.segments()
@@ -203,28 +258,34 @@ impl<P: Platform> Volume<P> {
         View { region: &self.region, base: &self.base }
     }
 
-    /// Builds the index of `branch`, and the space bookkeeping for a mount that writes.
-    pub(crate) fn replay(&self, branch: &Branch, access: Access) -> Result<(Index, Option<Space>)> {
+    /// Builds the index of `branch`, and notes the pages it uses in `space`.
+    pub(crate) fn replay(
+        &self,
+        table: &Table,
+        branch: &Branch,
+        space: Option<&mut Space>,
+    ) -> Result<(Index, Source)> {
         // Inline data can fill no more pages than the delta region has, when written honestly.
         let private = match &self.geometry.delta {
             Delta::Plain(delta) => delta.len / BLOCK_SIZE,
             _ => self.geometry.total_size / BLOCK_SIZE / 16,
         };
         let mut index = Index::new(&self.base, self.platform.random(), private);
-        let mut replay = Replay::new(&self.region, &self.geometry, &self.base)?;
-        let mut space = match access {
-            Access::ReadWrite => Some(Space::new(self.geometry.segments()?)?),
-            Access::ReadOnly => None,
-        };
-        replay.branch(&mut index, space.as_mut(), branch)?;
-        if let Some(space) = &mut space {
-            space.adopt(&self.region, branch.id, replay.visited())?;
-        }
-        Ok((index, space))
+        let source = self.replay_on().branch(&mut index, space, table, branch)?;
+        Ok((index, source))
     }
 
-    /// The branch a mount is on, freshly replayed.
-    pub(crate) fn load(&self, branch: Option<Branch>, access: Access) -> Result<Current> {
-        Current::load(self, branch, access)
+    /// A replay over this image.
+    pub(crate) const fn replay_on(&self) -> Replay<'_, P::Backing> {
+        Replay::new(&self.region, &self.geometry, &self.base)
     }
+}
+
+/// Where the live branch called `name` is.
+fn named<B: crate::region::Backing>(
+    tree: &Tree<'_, B>,
+    name: &BranchName,
+) -> Result<(Slot, BranchId)> {
+    let table = Table::read(tree.region, tree.geometry)?;
+    table.named(name).map(|branch| (branch.slot, branch.id))
 }

@@ -62,8 +62,9 @@ pub struct ExtensionHeader {
     pub segment_shift: U32,
     /// Records in the member table.
     pub member_count: U32,
-    /// Zero.
-    pub reserved_tail: U32,
+    /// How long a member's heartbeat may rest before it counts as dead, in milliseconds on the
+    /// observer's clock; within [`crate::coordination::LEASE_RANGE`].
+    pub lease_ms: U32,
     /// Zero.
     pub reserved: [u8; 32],
 }
@@ -73,5 +74,5 @@ assert_layout!(
     magic @ 0, revision @ 4, compat @ 8, ro_compat @ 16, incompat @ 24, uuid @ 32,
     coordination_offset @ 48, member_table_offset @ 56, segment_map_offset @ 64,
     segments_offset @ 72, segment_count @ 80, segment_shift @ 84, member_count @ 88,
-    reserved_tail @ 92, reserved @ 96,
+    lease_ms @ 92, reserved @ 96,
 );

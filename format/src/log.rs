@@ -11,7 +11,8 @@ pub const HEADER_SIZE: u32 = 24;
 /// In a chain, entries start at multiples of this and `total_size` is one.
 pub const ENTRY_ALIGN: u32 = 8;
 
-/// What an entry records. The numbers are v3's; [`EntryType::Link`] is an extension.
+/// What an entry records. The numbers are v3's; [`EntryType::Link`] and what follows it are
+/// extensions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EntryType {
     /// Bytes of a file, inline or by reference.
@@ -30,8 +31,16 @@ pub enum EntryType {
     Setattr,
     /// A new symbolic link.
     Symlink,
-    /// Another branch's whole log, at this place.
+    /// Another branch's whole log, at the start of this one.
     Link,
+    /// Snapshot: an inode as it is.
+    Inode,
+    /// Snapshot: a name as it is.
+    Name,
+    /// Snapshot: pages of a file as they are.
+    Extent,
+    /// The snapshot is complete.
+    SnapshotEnd,
 }
 
 impl EntryType {
@@ -48,6 +57,10 @@ impl EntryType {
             7 => Self::Setattr,
             8 => Self::Symlink,
             9 => Self::Link,
+            10 => Self::Inode,
+            11 => Self::Name,
+            12 => Self::Extent,
+            13 => Self::SnapshotEnd,
             _ => return None,
         })
     }
@@ -65,6 +78,10 @@ impl EntryType {
             Self::Setattr => 7,
             Self::Symlink => 8,
             Self::Link => 9,
+            Self::Inode => 10,
+            Self::Name => 11,
+            Self::Extent => 12,
+            Self::SnapshotEnd => 13,
         }
     }
 }
@@ -90,6 +107,13 @@ bitflags::bitflags! {
     pub struct RenameFlags: u32 {
         /// The two names change places.
         const EXCHANGE = 1 << 0;
+    }
+
+    /// Flags of a name entry.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct NameFlags: u16 {
+        /// The name refers to nothing: it hides an entry of the base.
+        const WHITEOUT = 1 << 0;
     }
 
     /// Which fields of a setattr entry count.
@@ -279,5 +303,83 @@ payload! {
         published: U64 = 16,
         /// The lowest inode number that branch did not use.
         next_ino: U64 = 24,
+    }
+}
+
+payload! {
+    /// Payload of [`EntryType::Inode`]; for a symbolic link the target and a NUL follow.
+    Inode, size 96 {
+        /// Type and permissions.
+        mode: U32 = 0,
+        /// Owner.
+        uid: U32 = 4,
+        /// Group.
+        gid: U32 = 8,
+        /// Device number of a device node, else 0.
+        rdev: U32 = 12,
+        /// Bytes of content of a regular file or symbolic link.
+        size: U64 = 16,
+        /// The directory a branch put it in; 0 while it is where the base has it.
+        parent_ino: U64 = 24,
+        /// How much of the base's content is still visible below changed pages, in bytes.
+        base_valid: U64 = 32,
+        /// Change time, seconds.
+        ctime_sec: I64 = 40,
+        /// Modification time, seconds.
+        mtime_sec: I64 = 48,
+        /// Access time, seconds.
+        atime_sec: I64 = 56,
+        /// Change time, nanoseconds.
+        ctime_nsec: U32 = 64,
+        /// Modification time, nanoseconds.
+        mtime_nsec: U32 = 68,
+        /// Access time, nanoseconds.
+        atime_nsec: U32 = 72,
+        /// Link count; 0 for a base inode that was deleted.
+        nlink: U32 = 76,
+        /// Bytes of a symbolic link's target, without its NUL.
+        target_len: U16 = 80,
+        /// Zero.
+        reserved: [u8; 14] = 82,
+    }
+}
+
+payload! {
+    /// Payload of [`EntryType::Name`]; the name follows. The header's inode is what it refers to.
+    NameEntry, size 24 {
+        /// The directory.
+        parent_ino: U64 = 0,
+        /// Its place in the order in which the directory is listed.
+        sequence: U64 = 8,
+        /// Bytes of the name.
+        name_len: U16 = 16,
+        /// [`NameFlags`].
+        flags: U16 = 18,
+        /// Zero.
+        reserved: U32 = 20,
+    }
+}
+
+payload! {
+    /// Payload of [`EntryType::Extent`].
+    Extent, size 24 {
+        /// The first page of the file.
+        page: U64 = 0,
+        /// How many.
+        pages: U64 = 8,
+        /// Region offset of the first, page aligned; the others follow it.
+        reference: U64 = 16,
+    }
+}
+
+payload! {
+    /// Payload of [`EntryType::SnapshotEnd`].
+    SnapshotEnd, size 24 {
+        /// The lowest inode number never used.
+        next_ino: U64 = 0,
+        /// Inode entries before this.
+        inodes: U64 = 8,
+        /// Name entries before this.
+        names: U64 = 16,
     }
 }

@@ -31,9 +31,20 @@ pub enum SegmentKind {
     Data,
 }
 
-/// One word of the segment map: owner's branch id in the high 56 bits, kind in the low 8.
+/// One word of the segment map: kind in the low 8 bits, then a generation of 16 bits, then the
+/// owner's branch id. Kind 0 is a free segment; the generation stays when a segment is freed and
+/// goes up when it is taken, so that a word does not come back while anybody can remember it.
 ///
-/// The word 0 is a free segment; allocation is one compare-and-swap away from it.
+/// Allocation is one compare-and-swap from a free word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentWord {
+    /// Whose it is.
+    pub state: SegmentState,
+    /// How often it was taken, modulo 2^16.
+    pub generation: u16,
+}
+
+/// Whose a segment is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SegmentState {
     /// Nobody's.
@@ -47,36 +58,62 @@ pub enum SegmentState {
     },
 }
 
-impl SegmentState {
-    /// The state a map word names; `None` for a kind that does not exist, an owner without a kind
-    /// or a kind without an owner.
+impl SegmentWord {
+    /// The word's meaning; `None` for a kind that does not exist, an owner without a kind or a kind
+    /// without an owner.
     #[must_use]
     pub const fn from_word(word: u64) -> Option<Self> {
-        let owner = BranchId::new(word >> 8);
+        let owner = BranchId::new(word >> 24);
         let kind = match word & 0xff {
-            0 if word == 0 => return Some(Self::Free),
-            1 => SegmentKind::Log,
-            2 => SegmentKind::Data,
+            0 => None,
+            1 => Some(SegmentKind::Log),
+            2 => Some(SegmentKind::Data),
             _ => return None,
         };
-        if owner.is_none() {
-            return None;
-        }
-        Some(Self::Owned { owner, kind })
+        let state = match (kind, owner.is_none()) {
+            (None, true) => SegmentState::Free,
+            (Some(kind), false) => SegmentState::Owned { owner, kind },
+            _ => return None,
+        };
+        Some(Self { state, generation: (word >> 8) as u16 })
     }
 
-    /// The map word for this state. Ids above [`BranchId::MAX`] do not fit; none is ever handed
-    /// out.
+    /// The map word. Ids above [`BranchId::MAX`] do not fit; none is ever handed out.
     #[must_use]
     pub const fn to_word(self) -> u64 {
-        match self {
-            Self::Free => 0,
-            Self::Owned { owner, kind } => {
-                (owner.get() << 8)
+        let state = match self.state {
+            SegmentState::Free => 0,
+            SegmentState::Owned { owner, kind } => {
+                (owner.get() << 24)
                     | match kind {
                         SegmentKind::Log => 1,
                         SegmentKind::Data => 2,
                     }
+            }
+        };
+        state | ((self.generation as u64) << 8)
+    }
+
+    /// The word after the segment was taken.
+    #[must_use]
+    pub const fn taken(self, owner: BranchId, kind: SegmentKind) -> Self {
+        let state = SegmentState::Owned { owner, kind };
+        Self { state, generation: self.generation.wrapping_add(1) }
+    }
+
+    /// The word after the segment was given back.
+    #[must_use]
+    pub const fn freed(self) -> Self {
+        Self { state: SegmentState::Free, generation: self.generation }
+    }
+
+    /// The word after the segment passed to another branch.
+    #[must_use]
+    pub const fn given_to(self, owner: BranchId) -> Self {
+        match self.state {
+            SegmentState::Free => self,
+            SegmentState::Owned { kind, .. } => {
+                Self { state: SegmentState::Owned { owner, kind }, generation: self.generation }
             }
         }
     }
@@ -121,10 +158,19 @@ mod tests {
             SegmentState::Owned { owner: BranchId::new(1), kind: SegmentKind::Log },
             SegmentState::Owned { owner: BranchId::MAX, kind: SegmentKind::Data },
         ] {
-            assert_eq!(SegmentState::from_word(state.to_word()), Some(state));
+            let word = SegmentWord { state, generation: 0xfedc };
+            assert_eq!(SegmentWord::from_word(word.to_word()), Some(word));
         }
-        assert_eq!(SegmentState::from_word(1), None, "kind without owner");
-        assert_eq!(SegmentState::from_word(0x100), None, "owner without kind");
-        assert_eq!(SegmentState::from_word(0x103), None, "unknown kind");
+        assert_eq!(SegmentWord::from_word(1), None, "kind without owner");
+        assert_eq!(SegmentWord::from_word(1 << 24), None, "owner without kind");
+        assert_eq!(SegmentWord::from_word(1 << 24 | 3), None, "unknown kind");
+    }
+
+    #[test]
+    fn a_segment_taken_again_has_another_word() {
+        let free = SegmentWord { state: SegmentState::Free, generation: 0 };
+        let taken = free.taken(BranchId::new(3), SegmentKind::Data);
+        let again = taken.freed().taken(BranchId::new(3), SegmentKind::Data);
+        assert_ne!(taken, again);
     }
 }

@@ -86,7 +86,7 @@ impl Ino {
 }
 
 unit! {
-    /// A branch's identity; never used twice in one image. 0 is none. At most 56 bits.
+    /// A branch's identity; never used twice in one image. 0 is none. At most 40 bits.
     BranchId(u64)
 }
 
@@ -94,7 +94,7 @@ impl BranchId {
     /// No branch: the parent of the root branch.
     pub const NONE: Self = Self(0);
     /// The largest id a segment-map word can name.
-    pub const MAX: Self = Self((1 << 56) - 1);
+    pub const MAX: Self = Self((1 << 40) - 1);
 
     /// Whether this names a branch at all.
     #[must_use]

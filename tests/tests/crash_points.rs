@@ -5,8 +5,8 @@
 use daxfs::region::{Backing, LoadOrder, StoreOrder};
 use daxfs::std_platform::{MappedFile, StdLock};
 use daxfs::{
-    Access, BranchName, FileType, Ino, LastLink, Mount, MountOptions, NewInode, Platform, Region,
-    RenameMode, SetAttributes, Timestamp, validate,
+    Access, BranchName, BranchState, FileType, Ino, LastLink, Mount, MountOptions, NewInode,
+    Platform, Region, RenameMode, SetAttributes, Timestamp, Volume, validate,
 };
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -149,6 +149,7 @@ impl Image {
             branch: branch.map(name),
             access: Access::ReadWrite,
             keep: true,
+            exclusive: true,
             ..Default::default()
         };
         Mount::new(TestPlatform, self.region(stores), &options).unwrap()
@@ -260,6 +261,94 @@ fn cut_everywhere(
     println!(
         "{title}: {} crash points: {} before, {} after, {} in between and legal",
         total - mounted + 1,
+        outcomes[0],
+        outcomes[1],
+        outcomes[2]
+    );
+    assert!(outcomes[1] > 0, "{title}: the operation never took effect");
+}
+
+/// The same while another mount goes on: it takes the stopped one for dead, is told that it is, and
+/// must be able to go on as if that one had never been there, or had finished.
+fn cut_beside_a_survivor(
+    title: &str,
+    branch: &str,
+    prepare: impl Fn(&TestMount),
+    operation: impl Fn(&TestMount),
+    legal: impl Fn(&State) -> bool,
+) {
+    let image = Image::new();
+    let mount = image.mount(Some(branch), &unlimited());
+    prepare(&mount);
+    mount.unmount().unwrap();
+    let start = image.bytes();
+    let join = || {
+        let options = MountOptions { access: Access::ReadOnly, ..Default::default() };
+        let survivor = Mount::new(TestPlatform, image.region(&unlimited()), &options).unwrap();
+        survivor.tick(1).unwrap();
+        survivor
+    };
+    let run = |limit| {
+        image.restore(&start);
+        let survivor = join();
+        let stores = Stores::new(limit);
+        let options = MountOptions {
+            branch: Some(name(branch)),
+            access: Access::ReadWrite,
+            keep: true,
+            ..Default::default()
+        };
+        let mounted = Mount::new(TestPlatform, image.region(&stores), &options);
+        let before = stores.count();
+        if let Ok(victim) = &mounted {
+            operation(victim);
+        }
+        drop(mounted);
+        // The survivor looks, goes on waiting, and gives up on the other one.
+        let lease = survivor.lease_ms().unwrap();
+        survivor.statfs().unwrap();
+        survivor.tick(2).unwrap();
+        survivor.tick(3 + lease).unwrap();
+        let mut victims = Vec::new();
+        let me = survivor.info().member;
+        survivor
+            .members(&mut |member| {
+                if Some(member.index.get()) != me {
+                    victims.push(member.index);
+                }
+            })
+            .unwrap();
+        let volume = Volume::open(TestPlatform, image.region(&unlimited())).unwrap();
+        for victim in victims {
+            volume.reap(victim).unwrap();
+        }
+        survivor.tick(4 + lease).unwrap();
+        survivor.branches(&mut |b| assert_eq!(b.state, BranchState::Active, "{title}")).unwrap();
+        let mut records = 0;
+        survivor.branches(&mut |_| records += 1).unwrap();
+        survivor.unmount().unwrap();
+        let state = look(&image);
+        assert_eq!(records, state.len(), "{title}: cut after {limit} stores");
+        (state, before, stores.count())
+    };
+    let (before, ..) = run(0);
+    let (after, mounted, total) = run(u64::MAX);
+    let mut outcomes = [0; 3];
+    for limit in 0..=total {
+        let (found, ..) = run(limit);
+        if found == before {
+            outcomes[0] += 1;
+        } else if found == after {
+            outcomes[1] += 1;
+        } else {
+            assert!(legal(&found), "{title}: cut after {limit} of {total} stores: {found:#?}");
+            outcomes[2] += 1;
+        }
+    }
+    println!(
+        "{title}, beside a survivor: {} crash points ({mounted} of them in the mount): {} before, \
+         {} after, {} in between and legal",
+        total + 1,
         outcomes[0],
         outcomes[1],
         outcomes[2]
@@ -401,4 +490,62 @@ fn an_abort_happens_or_does_not() {
         let _ = mount.abort();
     };
     cut_everywhere("abort", Some("b"), prepare, abort, NEVER);
+}
+
+#[test]
+fn a_rewritten_log_says_what_the_old_one_said() {
+    let prepare = |mount: &TestMount| {
+        for i in 0..20_u8 {
+            put(mount, &format!("/f{i}"), &[i; 5000]);
+        }
+        mount.rename(Ino::ROOT, b"dir", Ino::ROOT, b"moved", RenameMode::Replace).unwrap();
+        mount.symlink(Ino::ROOT, b"link", &[b't'; 300], 0, 0).unwrap();
+        for i in 0..10 {
+            mount.unlink(Ino::ROOT, format!("f{i}").as_bytes()).unwrap();
+        }
+    };
+    let compact = |mount: &TestMount| {
+        let _ = mount.compact();
+        let _ = mount.create(Ino::ROOT, b"new", &file(0o600));
+    };
+    cut_everywhere("compaction", None, prepare, compact, NEVER);
+    cut_beside_a_survivor("compaction", "b", prepare, compact, NEVER);
+}
+
+#[test]
+fn a_survivor_finds_a_whole_checkpoint_whenever_its_writer_died() {
+    let prepare = |mount: &TestMount| put(mount, "/checkpoint", &[1; 20_000]);
+    let save = |mount: &TestMount| {
+        let root = Ino::ROOT;
+        let Ok(new) = mount.create(root, b"checkpoint.tmp", &file(0o600)) else { return };
+        let _ = mount.write(new.ino, 0, &[2; 30_000]);
+        let _ = mount.rename(root, b"checkpoint.tmp", root, b"checkpoint", RenameMode::Replace);
+    };
+    let whole = |state: &State| {
+        state.get("kept").is_some_and(|files| {
+            let (_, content) = &files["/checkpoint"];
+            content == &[1; 20_000] || content == &[2; 30_000]
+        })
+    };
+    cut_beside_a_survivor("checkpoint", "kept", prepare, save, whole);
+}
+
+#[test]
+fn a_survivor_finishes_or_undoes_what_a_dead_kernel_did_to_the_tree() {
+    let prepare = |mount: &TestMount| {
+        put(mount, "/of-b", &[2; 300_000]);
+        put(mount, "/dir/file", b"changed");
+    };
+    let commit = |mount: &TestMount| {
+        let _ = mount.commit();
+    };
+    cut_beside_a_survivor("commit", "b", prepare, commit, NEVER);
+    let abort = |mount: &TestMount| {
+        let _ = mount.abort();
+    };
+    cut_beside_a_survivor("abort", "b", prepare, abort, NEVER);
+    let create = |mount: &TestMount| {
+        let _ = mount.create_branch(&name("child"), None);
+    };
+    cut_beside_a_survivor("branch creation", "b", prepare, create, NEVER);
 }

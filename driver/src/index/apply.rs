@@ -37,7 +37,11 @@ impl Index {
                 self.prepare_directory(view, *old_parent)?;
                 self.prepare_directory(view, *new_parent)
             }
-            Operation::Link { .. } => Ok(()),
+            Operation::Link { .. }
+            | Operation::Inode(_)
+            | Operation::Name { .. }
+            | Operation::Extent { .. }
+            | Operation::SnapshotEnd { .. } => Ok(()),
         }
     }
 
@@ -106,12 +110,20 @@ impl Index {
                 set_attributes(self.copied_up(view, ino)?, changes, time);
                 Ok(())
             }
-            // Replay follows links; by themselves they change nothing.
-            Operation::Link { .. } => Ok(()),
+            // Replay follows links and loads snapshots; by themselves they change nothing.
+            Operation::Link { .. }
+            | Operation::Inode(_)
+            | Operation::Name { .. }
+            | Operation::Extent { .. }
+            | Operation::SnapshotEnd { .. } => Ok(()),
         }
     }
 
-    fn copied_up<B: Backing>(&mut self, view: View<'_, B>, ino: Ino) -> Result<&mut Inode> {
+    pub(super) fn copied_up<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        ino: Ino,
+    ) -> Result<&mut Inode> {
         let id = self.copy_up(view, ino)?;
         self.inodes.get_mut(id).ok_or(Error::Stale)
     }
@@ -141,7 +153,7 @@ impl Index {
             if old != Some(new) {
                 space.reference(new);
                 if let Some(old) = old {
-                    space.release(view.region, old)?;
+                    space.release(old);
                 }
             }
         }
@@ -180,7 +192,7 @@ impl Index {
                     };
                     self.pages.set(pages, page, PageRef::Private(id))?;
                     if let (Some(space), Some(old)) = (space.as_deref_mut(), old) {
-                        space.release(view.region, old)?;
+                        space.release(old);
                     }
                     id
                 }
@@ -220,14 +232,12 @@ impl Index {
                 if let Some(base) = base {
                     base.valid = base.valid.min(size);
                 }
-                let mut result = Ok(());
                 let mut space = space;
                 self.pages.remove_from(pages, size.div_ceil(BLOCK_SIZE), &mut |page| {
                     if let Some(space) = space.as_deref_mut() {
-                        result = result.and(space.release(view.region, page));
+                        space.release(page);
                     }
                 });
-                result?;
             }
         }
         inode.size = size;

@@ -47,7 +47,12 @@ impl Index {
                 Some(_) => self.check_file(view, entry.ino),
                 None => self.kind_of(view, entry.ino).map(|_| ()),
             },
-            Operation::Link { .. } => Ok(()),
+            // Replay follows links and loads snapshots; they are no changes.
+            Operation::Link { .. }
+            | Operation::Inode(_)
+            | Operation::Name { .. }
+            | Operation::Extent { .. }
+            | Operation::SnapshotEnd { .. } => Err(Error::InvalidArgument("not an operation")),
         }
     }
 

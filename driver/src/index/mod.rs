@@ -8,12 +8,13 @@
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | [`names`] | changed directory entries |
-//! | [`inode`] | changed inodes |
-//! | [`pages`] | changed pages of files |
-//! | [`check`] | whether an entry makes sense now |
-//! | [`apply`] | what an entry does |
-//! | [`parents`] | which directory is in which |
+//! | `names` | changed directory entries |
+//! | `inode` | changed inodes |
+//! | `pages` | changed pages of files |
+//! | `check` | whether an entry makes sense now |
+//! | `apply` | what an entry does |
+//! | `parents` | which directory is in which |
+//! | `snapshot` | the whole as log entries, and back |
 
 mod apply;
 mod check;
@@ -21,6 +22,7 @@ pub mod inode;
 pub mod names;
 pub mod pages;
 mod parents;
+mod snapshot;
 
 use crate::base::{self, Base};
 use crate::error::{Error, Result};
@@ -32,6 +34,7 @@ use crate::storage::{Slab, Table, TryVec};
 use daxfs_format::mode::FileType;
 use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
 use parents::BaseParents;
+use snapshot::Loading;
 
 /// What the index reads below its own changes: the range and the base image in it.
 pub struct View<'r, B: Backing> {
@@ -61,6 +64,8 @@ pub struct Index {
     /// Private pages a log may still make; bounds what a hostile log can cost.
     private_left: u64,
     base_parents: BaseParents,
+    /// A snapshot that is not complete yet.
+    loading: Option<Loading>,
     next_ino: u64,
     seed: u64,
 }
@@ -102,6 +107,7 @@ impl Index {
             private: TryVec::new(),
             private_left: private_pages,
             base_parents: BaseParents::default(),
+            loading: None,
             next_ino: u64::from(base.inode_count()) + 1,
             seed,
         }
@@ -391,6 +397,15 @@ impl Index {
     /// Inodes whose modification time is newer than the log says.
     pub fn unlogged_times(&self) -> impl Iterator<Item = &Inode> {
         self.inodes.iter().map(|(_, inode)| inode).filter(|i| i.mtime_unlogged && i.nlink > 0)
+    }
+
+    /// About how many bytes of log a snapshot of this index takes: a cheap estimate, not too low.
+    #[must_use]
+    pub fn snapshot_size(&self) -> u64 {
+        let (inodes, names) = self.counts();
+        // An inode entry with one extent, a name entry with a name of average length; further
+        // extents are bounded by the nodes of the page maps, which are 256 bytes each.
+        inodes as u64 * 168 + names as u64 * 72 + self.pages.memory() as u64 / 4
     }
 
     /// Bytes of private memory held.

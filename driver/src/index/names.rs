@@ -157,6 +157,57 @@ impl Names {
         Ok(())
     }
 
+    /// Puts in an entry of a snapshot, behind those put in before. `in_base` says whether the base
+    /// has the name too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if it does not fit, [`Error::NoMemory`].
+    pub fn load(
+        &mut self,
+        directory: &mut Directory,
+        (dir, name): (Ino, &[u8]),
+        (target, sequence): (Target, u64),
+        in_base: bool,
+    ) -> Result<()> {
+        let corrupt = |what| Error::Corrupt { what, at: dir.get() };
+        if self.find(dir, name).is_some() {
+            return Err(corrupt("name stands twice in a snapshot"));
+        }
+        directory.hidden += u64::from(in_base);
+        if target == Target::Whiteout {
+            if !in_base {
+                return Err(corrupt("snapshot hides a name that the base does not have"));
+            }
+            return self.add(directory, (dir, name), target, true).map(|_| ());
+        }
+        if sequence < directory.next_sequence {
+            return Err(corrupt("order of names in a snapshot"));
+        }
+        directory.next_sequence = sequence;
+        let (id, sequence) = self.add(directory, (dir, name), target, in_base)?;
+        directory.listed.push((sequence, id))
+    }
+
+    /// The changed entries of a directory in the order they are listed: name, what it refers to,
+    /// place in the order.
+    pub fn listed<'a>(
+        &'a self,
+        directory: &'a Directory,
+    ) -> impl Iterator<Item = (&'a [u8], Target, u64)> {
+        directory.listed.iter().filter_map(|&(sequence, id)| {
+            self.entries.get(id).map(|entry| (self.text_of(entry), entry.target, sequence))
+        })
+    }
+
+    /// All names that refer to nothing, with their directories.
+    pub fn whiteouts(&self) -> impl Iterator<Item = (Ino, &[u8])> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.target == Target::Whiteout)
+            .map(|(_, entry)| (entry.dir, self.text_of(entry)))
+    }
+
     /// Calls `emit` for the directory's changed entries behind `cookie`, in order; stops when it
     /// says `false`.
     pub fn list(

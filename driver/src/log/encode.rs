@@ -4,9 +4,9 @@
 use crate::error::{Error, Result};
 use crate::log::entry::{Entry, Operation, WriteSource};
 use daxfs_format::log::{
-    self, EntryHeader, NewFlags, RenameFlags, SetattrValid, WriteFlags, ENTRY_ALIGN,
+    self, EntryHeader, NameFlags, NewFlags, RenameFlags, SetattrValid, WriteFlags, ENTRY_ALIGN,
 };
-use daxfs_format::NAME_MAX;
+use daxfs_format::{Ino, NAME_MAX};
 use zerocopy::{Immutable, IntoBytes};
 
 /// Largest part of an entry in front of a symbolic link's target: a rename with two longest names.
@@ -138,6 +138,48 @@ pub fn encode(entry: &Entry) -> Result<Encoded> {
                     reserved: 0.into(),
                 })?;
             }
+        }
+        Operation::Inode(inode) => {
+            out.put(&log::Inode {
+                mode: inode.new.mode.into(),
+                uid: inode.new.uid.into(),
+                gid: inode.new.gid.into(),
+                rdev: inode.new.rdev.into(),
+                size: inode.size.into(),
+                parent_ino: inode.parent.map_or(0, Ino::get).into(),
+                base_valid: inode.base_valid.into(),
+                ctime_sec: inode.ctime.sec.into(),
+                mtime_sec: inode.mtime.sec.into(),
+                atime_sec: inode.atime.sec.into(),
+                ctime_nsec: inode.ctime.nsec.into(),
+                mtime_nsec: inode.mtime.nsec.into(),
+                atime_nsec: inode.atime.nsec.into(),
+                nlink: inode.nlink.into(),
+                target_len: inode.target_len.into(),
+                reserved: [0; 14],
+            })?;
+            if inode.target_len > 0 {
+                behind = u32::from(inode.target_len) + 1;
+            }
+        }
+        Operation::Name { parent, name, sequence, whiteout } => {
+            let flags = if *whiteout { NameFlags::WHITEOUT } else { NameFlags::empty() };
+            out.put(&log::NameEntry {
+                parent_ino: parent.get().into(),
+                sequence: (*sequence).into(),
+                name_len: name_len(name.as_bytes()),
+                flags: flags.bits().into(),
+                reserved: 0.into(),
+            })?;
+            out.put_bytes(name.as_bytes())?;
+        }
+        Operation::Extent { page, pages, at } => {
+            let (page, pages) = ((*page).into(), (*pages).into());
+            out.put(&log::Extent { page, pages, reference: at.get().into() })?;
+        }
+        Operation::SnapshotEnd { next_ino, inodes, names } => {
+            let (inodes, names) = ((*inodes).into(), (*names).into());
+            out.put(&log::SnapshotEnd { next_ino: next_ino.get().into(), inodes, names })?;
         }
         Operation::Link { branch, head, published, next_ino } => {
             out.put(&log::Link {

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::region::{Backing, Region};
 use daxfs_format::base::check_name;
 use daxfs_format::log::{
-    self, EntryHeader, EntryType, NewFlags, RenameFlags, SetattrValid, WriteFlags, HEADER_SIZE,
+    self, EntryHeader, EntryType, NameFlags, NewFlags, RenameFlags, SetattrValid, WriteFlags,
+    ENTRY_ALIGN, HEADER_SIZE,
 };
 use daxfs_format::mode::{FileType, PERMISSIONS};
 use daxfs_format::{
@@ -83,6 +84,31 @@ pub struct NewInode {
     pub rdev: u32,
 }
 
+/// A changed inode, as a snapshot holds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Inode {
+    /// Type, permissions, owner, group, device number.
+    pub new: NewInode,
+    /// Bytes of content.
+    pub size: u64,
+    /// The directory a branch put it in.
+    pub parent: Option<Ino>,
+    /// How much of the base's content is still visible below changed pages, in bytes.
+    pub base_valid: u64,
+    /// Access time.
+    pub atime: Timestamp,
+    /// Modification time.
+    pub mtime: Timestamp,
+    /// Change time.
+    pub ctime: Timestamp,
+    /// Link count; 0 for a base inode that was deleted.
+    pub nlink: u32,
+    /// Where the target of a symbolic link is in the log; the start of the range otherwise.
+    pub target: RegionOffset,
+    /// Bytes of the target.
+    pub target_len: u16,
+}
+
 /// What an entry records.
 #[derive(Clone, Copy)]
 pub enum Operation {
@@ -144,6 +170,37 @@ pub enum Operation {
     },
     /// New attributes.
     Setattr(Changes),
+    /// Snapshot: an inode as it is.
+    Inode(Inode),
+    /// Snapshot: a name as it is. The entry's inode is what it refers to.
+    Name {
+        /// The directory.
+        parent: Ino,
+        /// The name.
+        name: Name,
+        /// Its place in the listing of the directory.
+        sequence: u64,
+        /// Whether it refers to nothing and hides an entry of the base.
+        whiteout: bool,
+    },
+    /// Snapshot: pages of a file as they are.
+    Extent {
+        /// The first page of the file.
+        page: u64,
+        /// How many, at least 1.
+        pages: u64,
+        /// Where the first is.
+        at: RegionOffset,
+    },
+    /// The snapshot is complete.
+    SnapshotEnd {
+        /// The lowest inode number never used.
+        next_ino: Ino,
+        /// Inode entries before this.
+        inodes: u64,
+        /// Name entries before this.
+        names: u64,
+    },
     /// Another branch's log.
     Link {
         /// Whose.
@@ -168,6 +225,18 @@ pub struct Entry {
     pub operation: Operation,
 }
 
+/// An entry as it was found in a log.
+#[derive(Clone, Copy)]
+pub struct Decoded {
+    /// What it says.
+    pub entry: Entry,
+    /// Bytes of it in the log.
+    pub size: u64,
+    /// Whether its bytes without a meaning are what this driver writes: zero, and no more than
+    /// padding needs.
+    pub tidy: bool,
+}
+
 impl Operation {
     /// The entry type that records it.
     #[must_use]
@@ -184,7 +253,26 @@ impl Operation {
             Self::Rename { .. } => EntryType::Rename,
             Self::Setattr(_) => EntryType::Setattr,
             Self::Link { .. } => EntryType::Link,
+            Self::Inode(_) => EntryType::Inode,
+            Self::Name { .. } => EntryType::Name,
+            Self::Extent { .. } => EntryType::Extent,
+            Self::SnapshotEnd { .. } => EntryType::SnapshotEnd,
         }
+    }
+
+    /// Whether it changes what was said before it.
+    #[must_use]
+    pub const fn is_change(&self) -> bool {
+        !self.is_snapshot() && !matches!(self, Self::Link { .. })
+    }
+
+    /// Whether it is part of a snapshot.
+    #[must_use]
+    pub const fn is_snapshot(&self) -> bool {
+        matches!(
+            self,
+            Self::Inode(_) | Self::Name { .. } | Self::Extent { .. } | Self::SnapshotEnd { .. }
+        )
     }
 }
 
@@ -194,6 +282,7 @@ struct Payload<'r, B: Backing> {
     entry: RegionOffset,
     at: RegionOffset,
     left: u64,
+    tidy: bool,
 }
 
 impl<B: Backing> Payload<'_, B> {
@@ -228,15 +317,29 @@ impl<B: Backing> Payload<'_, B> {
 
     fn owner(&mut self, flags: u16) -> Result<log::Owner> {
         let flags = NewFlags::from_bits(flags).ok_or(self.corrupt("flags of a log entry"))?;
-        if flags.contains(NewFlags::OWNER) {
-            self.take()
-        } else {
-            Ok(log::Owner::new_zeroed())
+        if !flags.contains(NewFlags::OWNER) {
+            return Ok(log::Owner::new_zeroed());
         }
+        let owner: log::Owner = self.take()?;
+        self.expect_zero(owner.reserved.get());
+        Ok(owner)
+    }
+
+    /// A field without a meaning.
+    fn expect_zero(&mut self, field: impl Into<u64>) {
+        self.tidy &= field.into() == 0;
+    }
+
+    /// Whether everything without a meaning is zero, and what is left is padding.
+    fn is_tidy(&self) -> Result<bool> {
+        let mut padding = [0; ENTRY_ALIGN as usize];
+        let Some(padding) = padding.get_mut(..self.left as usize) else { return Ok(false) };
+        self.region.copy_out(self.at, padding)?;
+        Ok(self.tidy && self.left < u64::from(ENTRY_ALIGN) && padding.iter().all(|&b| b == 0))
     }
 }
 
-/// Decodes the entry at `at`, of which `available` bytes lie in the log. Returns it with its size.
+/// Decodes the entry at `at`, of which `available` bytes lie in the log.
 ///
 /// # Errors
 ///
@@ -245,7 +348,7 @@ pub fn decode<B: Backing>(
     region: &Region<B>,
     at: RegionOffset,
     available: u64,
-) -> Result<(Entry, u64)> {
+) -> Result<Decoded> {
     let corrupt = |what| Error::Corrupt { what, at: at.get() };
     if available < u64::from(HEADER_SIZE) {
         return Err(corrupt("log ends inside an entry header"));
@@ -257,7 +360,7 @@ pub fn decode<B: Backing>(
     }
     let kind = EntryType::from_raw(header.kind.get()).ok_or(corrupt("type of a log entry"))?;
     let ino = Ino::new(header.ino.get());
-    let mut payload = Payload { region, entry: at, at, left: size };
+    let mut payload = Payload { region, entry: at, at, left: size, tidy: true };
     payload.skip(u64::from(HEADER_SIZE))?;
     let operation = match kind {
         EntryType::Write => decode_write(&mut payload)?,
@@ -265,6 +368,8 @@ pub fn decode<B: Backing>(
         EntryType::Symlink => decode_symlink(&mut payload, ino)?,
         EntryType::Delete => {
             let raw: log::Delete = payload.take()?;
+            payload.expect_zero(raw.flags.get());
+            payload.expect_zero(raw.reserved.get());
             let name = payload.name(raw.name_len.get())?;
             Operation::Delete { parent: Ino::new(raw.parent_ino.get()), name }
         }
@@ -274,6 +379,48 @@ pub fn decode<B: Backing>(
         }
         EntryType::Rename => decode_rename(&mut payload, ino)?,
         EntryType::Setattr => decode_setattr(&mut payload)?,
+        EntryType::Inode => decode_inode(&mut payload)?,
+        EntryType::Name => {
+            let raw: log::NameEntry = payload.take()?;
+            let flags = NameFlags::from_bits(raw.flags.get());
+            let flags = flags.ok_or(corrupt("flags of a name entry"))?;
+            if raw.sequence.get() >= MAX_SEQUENCE {
+                return Err(corrupt("place of a name entry"));
+            }
+            payload.expect_zero(raw.reserved.get());
+            Operation::Name {
+                parent: Ino::new(raw.parent_ino.get()),
+                name: payload.name(raw.name_len.get())?,
+                sequence: raw.sequence.get(),
+                whiteout: flags.contains(NameFlags::WHITEOUT),
+            }
+        }
+        EntryType::Extent => {
+            let raw: log::Extent = payload.take()?;
+            let (page, pages) = (raw.page.get(), raw.pages.get());
+            let end = page.checked_add(pages);
+            if pages == 0 || end.is_none_or(|end| end > MAX_FILE_SIZE.div_ceil(BLOCK_SIZE)) {
+                return Err(corrupt("pages of an extent entry"));
+            }
+            let at = RegionOffset::new(raw.reference.get());
+            let bytes = pages.checked_mul(BLOCK_SIZE);
+            if !at.is_aligned(BLOCK_SIZE) || bytes.is_none_or(|len| !region.contains(at, len)) {
+                return Err(corrupt("reference of an extent entry"));
+            }
+            Operation::Extent { page, pages, at }
+        }
+        EntryType::SnapshotEnd => {
+            let raw: log::SnapshotEnd = payload.take()?;
+            if raw.next_ino.get() >= MAX_INO {
+                return Err(corrupt("next inode number in a snapshot"));
+            }
+            payload.tidy &= ino == Ino::ROOT;
+            Operation::SnapshotEnd {
+                next_ino: Ino::new(raw.next_ino.get()),
+                inodes: raw.inodes.get(),
+                names: raw.names.get(),
+            }
+        }
         EntryType::Link => {
             let raw: log::Link = payload.take()?;
             let head =
@@ -281,6 +428,7 @@ pub fn decode<B: Backing>(
             if raw.next_ino.get() >= MAX_INO {
                 return Err(corrupt("next inode number in a link entry"));
             }
+            payload.tidy &= ino == Ino::ROOT;
             Operation::Link {
                 branch: BranchId::new(raw.branch_id.get()),
                 head: SegmentIndex::new(head),
@@ -290,11 +438,15 @@ pub fn decode<B: Backing>(
         }
     };
     let time = Timestamp::from_nanos(header.timestamp.get());
-    Ok((Entry { ino, time, operation }, size))
+    let tidy = payload.is_tidy()?;
+    Ok(Decoded { entry: Entry { ino, time, operation }, size, tidy })
 }
 
 /// Inode numbers stay below this: numbers only grow, and a log must not be able to use them up.
 pub const MAX_INO: u64 = 1 << 48;
+
+/// Places in the listing of a directory stay below this.
+pub const MAX_SEQUENCE: u64 = 1 << 60;
 
 /// Largest file size: what a signed 64-bit offset can name.
 pub const MAX_FILE_SIZE: u64 = i64::MAX as u64;
@@ -353,6 +505,9 @@ fn decode_create<B: Backing>(
         }
         _ => return Err(payload.corrupt("mode of a create entry")),
     };
+    if !kind.is_device() {
+        payload.expect_zero(owner.rdev.get());
+    }
     Ok(Operation::Create {
         parent: Ino::new(raw.parent_ino.get()),
         name,
@@ -371,6 +526,7 @@ fn decode_symlink<B: Backing>(payload: &mut Payload<'_, B>, ino: Ino) -> Result<
         .map_err(|_| payload.corrupt("flags of a symbolic link entry"))?;
     let owner = payload.owner(flags)?;
     let name = payload.name(raw.name_len.get())?;
+    payload.expect_zero(owner.rdev.get());
     if raw.new_ino.get() != ino.get() {
         return Err(payload.corrupt("inode number of a symbolic link entry"));
     }
@@ -424,6 +580,7 @@ fn decode_setattr<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation>
     } else {
         log::Times::new_zeroed()
     };
+    expect_only(payload, valid, &raw, &times);
     let size = checked_size(raw.size.get(), |what| payload.corrupt(what));
     let field = |bit, value| valid.contains(bit).then_some(value);
     Ok(Operation::Setattr(Changes {
@@ -438,4 +595,75 @@ fn decode_setattr<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation>
             .contains(SetattrValid::MTIME)
             .then(|| Timestamp::new(times.mtime_sec.get(), times.mtime_nsec.get())),
     }))
+}
+
+fn decode_inode<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation> {
+    let raw: log::Inode = payload.take()?;
+    let mode = raw.mode.get();
+    let kind = FileType::from_mode(mode).filter(|_| mode >> 16 == 0);
+    let kind = kind.ok_or(payload.corrupt("mode of an inode entry"))?;
+    let target_len = raw.target_len.get();
+    if usize::from(target_len) > SYMLINK_MAX || (target_len > 0 && kind != FileType::Symlink) {
+        return Err(payload.corrupt("target length of an inode entry"));
+    }
+    let mut target = RegionOffset::new(0);
+    if target_len > 0 {
+        target = payload.skip(u64::from(target_len))?;
+        let terminator: u8 = payload.take()?;
+        if terminator != 0 {
+            return Err(payload.corrupt("symbolic link without NUL"));
+        }
+    }
+    payload.tidy &= raw.reserved.iter().all(|&b| b == 0)
+        && (kind.is_device() || raw.rdev.get() == 0)
+        && (kind == FileType::Directory || raw.nlink.get() <= 1)
+        && [raw.atime_nsec.get(), raw.mtime_nsec.get(), raw.ctime_nsec.get()]
+            .iter()
+            .all(|&nsec| nsec < Timestamp::NANOS);
+    let size = checked_size(raw.size.get(), |what| payload.corrupt(what))?;
+    let base_valid = checked_size(raw.base_valid.get(), |what| payload.corrupt(what))?;
+    let parent = Ino::new(raw.parent_ino.get());
+    Ok(Operation::Inode(Inode {
+        new: NewInode {
+            mode,
+            uid: raw.uid.get(),
+            gid: raw.gid.get(),
+            rdev: if kind.is_device() { raw.rdev.get() } else { 0 },
+        },
+        size,
+        parent: (parent.get() != 0).then_some(parent),
+        base_valid,
+        atime: Timestamp::new(raw.atime_sec.get(), raw.atime_nsec.get()),
+        mtime: Timestamp::new(raw.mtime_sec.get(), raw.mtime_nsec.get()),
+        ctime: Timestamp::new(raw.ctime_sec.get(), raw.ctime_nsec.get()),
+        nlink: raw.nlink.get(),
+        target,
+        target_len,
+    }))
+}
+
+/// What `valid` does not name has no meaning.
+fn expect_only<B: Backing>(
+    payload: &mut Payload<'_, B>,
+    valid: SetattrValid,
+    raw: &log::Setattr,
+    times: &log::Times,
+) {
+    let atime = (times.atime_sec.get() as u64, times.atime_nsec.get());
+    let mtime = (times.mtime_sec.get() as u64, times.mtime_nsec.get());
+    for (bit, value) in [
+        (SetattrValid::MODE, u64::from(raw.mode.get())),
+        (SetattrValid::UID, raw.uid.get().into()),
+        (SetattrValid::GID, raw.gid.get().into()),
+        (SetattrValid::SIZE, raw.size.get()),
+        (SetattrValid::ATIME, atime.0 | u64::from(atime.1)),
+        (SetattrValid::MTIME, mtime.0 | u64::from(mtime.1)),
+    ] {
+        if !valid.contains(bit) {
+            payload.expect_zero(value);
+        }
+    }
+    payload.expect_zero(raw.mode.get() & !PERMISSIONS);
+    payload.expect_zero(times.reserved.get());
+    payload.tidy &= atime.1 < Timestamp::NANOS && mtime.1 < Timestamp::NANOS;
 }

@@ -7,7 +7,7 @@
 //! set is shared by the whole walk).
 
 use crate::error::{Error, Result};
-use crate::log::entry::{self, Entry};
+use crate::log::entry::{self, Decoded};
 use crate::region::{Backing, LoadOrder, Region};
 use crate::storage::Bitmap;
 use crate::superblock::{Segments, Span};
@@ -39,35 +39,37 @@ impl PlainLog {
     pub fn next<B: Backing>(
         &mut self,
         region: &Region<B>,
-    ) -> Result<Option<(RegionOffset, Entry)>> {
+    ) -> Result<Option<(RegionOffset, Decoded)>> {
         if self.left == 0 {
             return Ok(None);
         }
         let at = self.at;
-        let (entry, size) = entry::decode(region, at, self.left)?;
-        self.left = self.left.saturating_sub(size);
+        let decoded = entry::decode(region, at, self.left)?;
+        self.left = self.left.saturating_sub(decoded.size);
         self.at = at
-            .checked_add(size)
+            .checked_add(decoded.size)
             .ok_or(Error::Corrupt { what: "size of a log entry", at: at.get() })?;
-        Ok(Some((at, entry)))
+        Ok(Some((at, decoded)))
     }
 }
 
 /// The checked header of a log segment.
-pub(crate) struct ChainSegment {
-    pub(crate) index: SegmentIndex,
-    pub(crate) start: RegionOffset,
-    pub(crate) ordinal: u32,
+#[derive(Clone, Copy)]
+struct ChainSegment {
+    index: SegmentIndex,
+    start: RegionOffset,
+    ordinal: u32,
+    writer: BranchId,
 }
 
 impl ChainSegment {
-    /// Enters segment `index`, which must be number `ordinal` of `writer`'s chain.
-    pub(crate) fn enter<B: Backing>(
+    /// Enters segment `index` as number `ordinal` of a chain.
+    fn enter<B: Backing>(
         region: &Region<B>,
         segments: &Segments,
         index: SegmentIndex,
         ordinal: u32,
-        writer: BranchId,
+        visited: &mut Bitmap,
     ) -> Result<Self> {
         let start = segments.start_of(index)?;
         let header: LogSegmentHeader = region.read(start)?;
@@ -78,10 +80,14 @@ impl ChainSegment {
         if header.ordinal.get() != ordinal {
             return Err(corrupt("place of a log segment in its chain"));
         }
-        if header.writer.get() != writer.get() {
-            return Err(corrupt("writer of a log segment"));
+        if !visited.set(u64::from(index.get())) {
+            return Err(corrupt("log segment is in a chain twice"));
         }
-        Ok(Self { index, start, ordinal })
+        Ok(Self { index, start, ordinal, writer: BranchId::new(header.writer.get()) })
+    }
+
+    fn corrupt(&self, what: &'static str) -> Error {
+        Error::Corrupt { what, at: self.start.get() }
     }
 
     /// Enters the segment that follows this one in the chain.
@@ -89,104 +95,162 @@ impl ChainSegment {
         &self,
         region: &Region<B>,
         segments: &Segments,
-        writer: BranchId,
+        visited: &mut Bitmap,
     ) -> Result<Self> {
         let next = self.word(region, LOG_NEXT_OFFSET)?;
-        let index =
-            next.checked_sub(1).and_then(|i| u32::try_from(i).ok()).ok_or(Error::Corrupt {
-                what: "log chain ends before what is published",
-                at: self.start.get(),
-            })?;
+        let index = next
+            .checked_sub(1)
+            .and_then(|i| u32::try_from(i).ok())
+            .ok_or(self.corrupt("log chain ends before what is published"))?;
         let ordinal = self.ordinal.saturating_add(1);
-        Self::enter(region, segments, SegmentIndex::new(index), ordinal, writer)
+        let next = Self::enter(region, segments, SegmentIndex::new(index), ordinal, visited)?;
+        if next.writer != self.writer {
+            return Err(next.corrupt("writer of a log segment"));
+        }
+        Ok(next)
     }
 
     /// Loads one of the header's words.
-    pub(crate) fn word<B: Backing>(&self, region: &Region<B>, offset: u64) -> Result<u64> {
+    fn word<B: Backing>(&self, region: &Region<B>, offset: u64) -> Result<u64> {
         let at = self.start.checked_add(offset);
         let at = at.ok_or(Error::OutOfBounds { offset: self.start.get(), len: offset })?;
         // Acquire: pairs with the releasing stores of `LogWriter`; what they publish lies before.
         region.load(at, LoadOrder::Acquire)
     }
-}
 
-/// How much of the chain that starts at `head` is published.
-///
-/// # Errors
-///
-/// [`Error::Corrupt`] if `head` is not the head of `writer`'s chain.
-pub fn published<B: Backing>(
-    region: &Region<B>,
-    segments: &Segments,
-    head: SegmentIndex,
-    writer: BranchId,
-) -> Result<LogPosition> {
-    let head = ChainSegment::enter(region, segments, head, 0, writer)?;
-    head.word(region, LOG_PUBLISHED_OFFSET).map(LogPosition::new)
-}
-
-/// The last segment of the chain that starts at `head`, and the position up to which the chain is
-/// published: where a writer goes on. Looks at segment headers only.
-///
-/// # Errors
-///
-/// [`Error::Corrupt`].
-pub fn tail<B: Backing>(
-    region: &Region<B>,
-    segments: &Segments,
-    head: SegmentIndex,
-    writer: BranchId,
-) -> Result<(SegmentIndex, LogPosition)> {
-    let end = published(region, segments, head, writer)?;
-    let mut segment = ChainSegment::enter(region, segments, head, 0, writer)?;
-    // A chain has each segment once, so this many steps are enough for an honest one.
-    for _ in 0..segments.count {
-        if segment.ordinal >= end.ordinal() {
-            check_end(&segment, segments, u64::from(end.offset()))?;
-            return Ok((segment.index, end));
+    /// Checks a place where the entries of this segment may end.
+    fn check_end(&self, segments: &Segments, end: u64) -> Result<u32> {
+        if end < u64::from(LOG_HEADER_SIZE)
+            || end > segments.size()
+            || end % u64::from(ENTRY_ALIGN) != 0
+        {
+            return Err(self.corrupt("end of a log segment"));
         }
-        segment = segment.next(region, segments, writer)?;
+        Ok(end as u32)
     }
-    Err(Error::Corrupt { what: "log segment is in a chain twice", at: segment.start.get() })
 }
 
-/// Checks a place where the entries of `segment` may end.
-fn check_end(segment: &ChainSegment, segments: &Segments, end: u64) -> Result<u32> {
-    if end < u64::from(LOG_HEADER_SIZE)
-        || end > segments.size()
-        || end % u64::from(ENTRY_ALIGN) != 0
-    {
-        return Err(Error::Corrupt { what: "end of a log segment", at: segment.start.get() });
-    }
-    Ok(end as u32)
-}
-
-/// Reads a chain of log segments.
+/// Reads a chain of log segments, as far as it is published; can go on when more is.
+#[derive(Clone, Copy)]
 pub struct ChainLog {
+    head: ChainSegment,
     segment: ChainSegment,
-    writer: BranchId,
     offset: u32,
     published: LogPosition,
 }
 
 impl ChainLog {
-    /// The chain that starts at `head`, as far as `published`. Segments entered are marked in
-    /// `visited`.
+    /// The chain that starts at `head`, as far as it is published now. Segments entered are marked
+    /// in `visited`, and must not be marked before.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`].
-    pub fn new<B: Backing>(
+    pub fn open<B: Backing>(
         region: &Region<B>,
         segments: &Segments,
         head: SegmentIndex,
-        writer: BranchId,
+        visited: &mut Bitmap,
+    ) -> Result<Self> {
+        let head = ChainSegment::enter(region, segments, head, 0, visited)?;
+        let mut log = Self {
+            head,
+            segment: head,
+            offset: LOG_HEADER_SIZE,
+            published: LogPosition::at(0, LOG_HEADER_SIZE),
+        };
+        log.catch_up(region)?;
+        Ok(log)
+    }
+
+    /// The chain of `writer` that starts at `head`, as far as `published`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub fn part<B: Backing>(
+        region: &Region<B>,
+        segments: &Segments,
+        (head, writer): (SegmentIndex, BranchId),
         published: LogPosition,
         visited: &mut Bitmap,
     ) -> Result<Self> {
-        let segment = ChainSegment::enter(region, segments, head, 0, writer)?;
-        visit(visited, segments, head)?;
-        Ok(Self { segment, writer, offset: LOG_HEADER_SIZE, published })
+        let head = ChainSegment::enter(region, segments, head, 0, visited)?;
+        if head.writer != writer {
+            return Err(head.corrupt("writer of a log segment"));
+        }
+        Ok(Self { head, segment: head, offset: LOG_HEADER_SIZE, published })
+    }
+
+    /// The chain of `writer` that starts at `head` and was written, by the caller, up to `at` in
+    /// `segment`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if there are no such segments.
+    pub fn written(
+        segments: &Segments,
+        (head, writer): (SegmentIndex, BranchId),
+        segment: SegmentIndex,
+        at: LogPosition,
+    ) -> Result<Self> {
+        let place = |index, ordinal| -> Result<ChainSegment> {
+            let start = segments.start_of(index)?;
+            Ok(ChainSegment { index, start, ordinal, writer })
+        };
+        Ok(Self {
+            head: place(head, 0)?,
+            segment: place(segment, at.ordinal())?,
+            offset: at.offset(),
+            published: at,
+        })
+    }
+
+    /// The first segment of the chain.
+    #[must_use]
+    pub const fn head(&self) -> SegmentIndex {
+        self.head.index
+    }
+
+    /// The branch that wrote the chain.
+    #[must_use]
+    pub const fn writer(&self) -> BranchId {
+        self.head.writer
+    }
+
+    /// The segment that was reached.
+    #[must_use]
+    pub const fn segment(&self) -> SegmentIndex {
+        self.segment.index
+    }
+
+    /// The position that was reached: where the next entry starts.
+    #[must_use]
+    pub const fn position(&self) -> LogPosition {
+        LogPosition::at(self.segment.ordinal, self.offset)
+    }
+
+    /// Whether more is published than was read when this was last asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] (it cannot: segments are checked).
+    pub fn has_more<B: Backing>(&self, region: &Region<B>) -> Result<bool> {
+        Ok(self.head.word(region, LOG_PUBLISHED_OFFSET)? != self.published.get())
+    }
+
+    /// Takes notice of what has been published since.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if less is published than before.
+    pub fn catch_up<B: Backing>(&mut self, region: &Region<B>) -> Result<()> {
+        let published = LogPosition::new(self.head.word(region, LOG_PUBLISHED_OFFSET)?);
+        if published < self.published {
+            return Err(self.head.corrupt("published position of a log"));
+        }
+        self.published = published;
+        Ok(())
     }
 
     /// The next entry with where it starts; `None` at the end.
@@ -199,7 +263,7 @@ impl ChainLog {
         region: &Region<B>,
         segments: &Segments,
         visited: &mut Bitmap,
-    ) -> Result<Option<(RegionOffset, Entry)>> {
+    ) -> Result<Option<(RegionOffset, Decoded)>> {
         loop {
             let end = self.end(region, segments)?;
             if self.offset < end {
@@ -207,26 +271,21 @@ impl ChainLog {
                     .segment
                     .start
                     .checked_add(u64::from(self.offset))
-                    .ok_or(self.corrupt("log position"))?;
-                let (entry, size) = entry::decode(region, at, u64::from(end - self.offset))?;
-                if size % u64::from(ENTRY_ALIGN) != 0 {
-                    return Err(self.corrupt("size of a log entry"));
+                    .ok_or(self.segment.corrupt("log position"))?;
+                let decoded = entry::decode(region, at, u64::from(end - self.offset))?;
+                if decoded.size % u64::from(ENTRY_ALIGN) != 0 {
+                    return Err(self.segment.corrupt("size of a log entry"));
                 }
                 // `decode` keeps size within `end - offset`.
-                self.offset = self.offset.saturating_add(size as u32);
-                return Ok(Some((at, entry)));
+                self.offset = self.offset.saturating_add(decoded.size as u32);
+                return Ok(Some((at, decoded)));
             }
             if self.segment.ordinal >= self.published.ordinal() {
                 return Ok(None);
             }
-            self.segment = self.segment.next(region, segments, self.writer)?;
-            visit(visited, segments, self.segment.index)?;
+            self.segment = self.segment.next(region, segments, visited)?;
             self.offset = LOG_HEADER_SIZE;
         }
-    }
-
-    fn corrupt(&self, what: &'static str) -> Error {
-        Error::Corrupt { what, at: self.segment.start.get() }
     }
 
     /// Where the entries of the current segment end.
@@ -236,14 +295,6 @@ impl ChainLog {
         } else {
             u64::from(self.published.offset())
         };
-        check_end(&self.segment, segments, end)
+        self.segment.check_end(segments, end)
     }
-}
-
-fn visit(visited: &mut Bitmap, segments: &Segments, index: SegmentIndex) -> Result<()> {
-    if index.get() >= segments.count || !visited.set(u64::from(index.get())) {
-        let at = u64::from(index.get());
-        return Err(Error::Corrupt { what: "log segment is in a chain twice", at });
-    }
-    Ok(())
 }

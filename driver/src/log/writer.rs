@@ -7,19 +7,24 @@
 //!   position is stored with release: that store makes the entry exist.
 //! - A segment is linked into the chain (its header written, then `end` and `next` of its
 //!   predecessor) before anything in it is published.
+//! - A chain that goes on where another ended starts with a link entry for that one, which is never
+//!   appended to again.
 
+use crate::branch;
 use crate::error::{Error, Result};
-use crate::log::encode::Encoded;
-use crate::log::reader::tail;
+use crate::log::encode::{encode, Encoded};
+use crate::log::entry::{Entry, Operation};
+use crate::log::reader::ChainLog;
 use crate::region::{Backing, Region, StoreOrder};
-use crate::segment;
-use crate::superblock::Segments;
-use daxfs_format::branch::LOG_OFFSET_OFFSET;
+use crate::segment::{self, Incarnation};
+use crate::storage::Bitmap;
+use crate::superblock::{Geometry, Segments};
+use daxfs_format::branch::LogWord;
 use daxfs_format::segment::{
     LogSegmentHeader, SegmentKind, LOG_END_OFFSET, LOG_HEADER_SIZE, LOG_MAGIC, LOG_NEXT_OFFSET,
     LOG_PUBLISHED_OFFSET,
 };
-use daxfs_format::{BranchId, LogPosition, RegionOffset, SegmentIndex};
+use daxfs_format::{BranchId, Ino, LogPosition, RegionOffset, SegmentIndex, Slot, Timestamp};
 
 /// Where the next entry goes.
 #[derive(Clone, Copy)]
@@ -33,7 +38,9 @@ struct Tail {
 /// The writing end of one branch's log.
 pub struct LogWriter {
     branch: BranchId,
-    record: RegionOffset,
+    slot: Slot,
+    /// The branch's log word.
+    word: LogWord,
     tail: Option<Tail>,
     /// A segment taken ahead, so that removing things works when the region is full.
     spare: Option<SegmentIndex>,
@@ -48,31 +55,203 @@ pub enum Reserve {
     Use,
 }
 
+/// What a chain has to start with: everything that was said before it.
+#[derive(Clone, Copy)]
+pub struct Base<'c> {
+    /// The chain it goes on from, read to its end; `None` where the base image is all there is.
+    pub chain: Option<&'c ChainLog>,
+    /// The lowest inode number not used so far.
+    pub next_ino: Ino,
+}
+
 impl LogWriter {
-    /// The writing end of the log of `branch`, whose record lies at `record` and whose chain starts
-    /// at `head`, if it has one.
+    /// The writing end of the log of `branch` in `slot`. `chain` is what was read to its end: the
+    /// branch's own chain, or that of whoever it goes on from.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] for a broken chain.
-    pub fn open<B: Backing>(
-        region: &Region<B>,
+    /// [`Error::Corrupt`].
+    pub fn new(
         segments: &Segments,
-        branch: BranchId,
-        record: RegionOffset,
-        head: Option<SegmentIndex>,
+        (branch, slot): (BranchId, Slot),
+        word: LogWord,
+        chain: Option<&ChainLog>,
     ) -> Result<Self> {
-        let mut writer = Self { branch, record, tail: None, spare: None };
-        if let Some(head) = head {
-            let (segment, end) = tail(region, segments, head, branch)?;
-            let head = segments.start_of(head)?;
-            let (ordinal, offset) = (end.ordinal(), end.offset());
-            writer.tail = Some(Tail { head, segment, ordinal, offset });
+        let mut writer = Self { branch, slot, word, tail: None, spare: None };
+        // A chain that a commit brought was another branch's: it is finished.
+        if let Some(chain) =
+            chain.filter(|chain| word.head == Some(chain.head()) && chain.writer() == branch)
+        {
+            let at = chain.position();
+            writer.tail = Some(Tail {
+                head: segments.start_of(chain.head())?,
+                segment: chain.segment(),
+                ordinal: at.ordinal(),
+                offset: at.offset(),
+            });
         }
         Ok(writer)
     }
 
-    /// Appends and publishes one entry, with the `target` of a symbolic link.
+    /// The branch's log word as this writer left it.
+    #[must_use]
+    pub const fn word(&self) -> LogWord {
+        self.word
+    }
+
+    /// The chain, as far as it is written; `None` before it was started.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if its segments do not exist (they do).
+    pub fn chain(&self, segments: &Segments) -> Result<Option<ChainLog>> {
+        let (Some(tail), Some(head)) = (&self.tail, self.word.head) else { return Ok(None) };
+        let at = LogPosition::at(tail.ordinal, tail.offset);
+        ChainLog::written(segments, (head, self.branch), tail.segment, at).map(Some)
+    }
+
+    /// Where the next entry goes; the chain's start before it was started.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.tail.map_or(LogPosition::new(0), |tail| LogPosition::at(tail.ordinal, tail.offset))
+    }
+
+    /// Makes sure that there is a chain to append to; says whether one was started. Segments that
+    /// become part of it are marked in `chain_segments`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`], [`Error::Stale`] if somebody else has given the branch a log,
+    /// [`Error::Corrupt`].
+    pub fn start<B: Backing>(
+        &mut self,
+        region: &Region<B>,
+        geometry: &Geometry,
+        base: Base<'_>,
+        reserve: Reserve,
+        chain_segments: &mut Bitmap,
+    ) -> Result<bool> {
+        if self.tail.is_some() {
+            return Ok(false);
+        }
+        let segments = geometry.segments()?;
+        self.hold_reserve(region, segments, reserve)?;
+        let segment = self.next_segment(region, segments, reserve)?;
+        let started = self.write_head(region, segments, segment, base);
+        match started.and_then(|tail| self.install(region, geometry, segment, tail)) {
+            Ok(()) => {
+                chain_segments.set(u64::from(segment.get()));
+                Ok(true)
+            }
+            Err(error) => {
+                self.give_back(region, segments, segment)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a chain that was written beforehand the branch's log: everybody sees it, and nobody
+    /// the old one, from one exchange on.
+    fn install<B: Backing>(
+        &mut self,
+        region: &Region<B>,
+        geometry: &Geometry,
+        head: SegmentIndex,
+        tail: Tail,
+    ) -> Result<()> {
+        let word = self.word.then(head);
+        if !branch::exchange_log(region, geometry, self.slot, self.word, word)? {
+            return Err(Error::Stale);
+        }
+        self.word = word;
+        self.tail = Some(tail);
+        Ok(())
+    }
+
+    /// Replaces the whole log by the entries that `write` appends to the writer it is given. The
+    /// segments of the new chain are returned; those of the old one are garbage.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`], [`Error::NoMemory`], [`Error::Stale`], what `write` returns; the log is
+    /// what it was then.
+    pub fn rewrite<B: Backing>(
+        &mut self,
+        region: &Region<B>,
+        geometry: &Geometry,
+        write: impl FnOnce(&mut Self, &mut Bitmap) -> Result<()>,
+    ) -> Result<Bitmap> {
+        let segments = geometry.segments()?;
+        let mut chain = Bitmap::new(u64::from(segments.count))?;
+        let (branch, slot, word) = (self.branch, self.slot, self.word);
+        let mut fresh = Self { branch, slot, word, tail: None, spare: self.spare.take() };
+        let written = fresh.write_unseen(region, segments, &mut chain, write).and_then(|head| {
+            let tail = fresh.tail.ok_or(Error::Stale)?;
+            self.install(region, geometry, head, tail)
+        });
+        // What is left of the reserve stays the reserve.
+        self.spare = fresh.spare.take();
+        match written {
+            Ok(()) => Ok(chain),
+            Err(error) => {
+                for index in (0..segments.count).filter(|&i| chain.get(u64::from(i))) {
+                    self.give_back(region, segments, SegmentIndex::new(index))?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes a chain that nobody sees yet; returns its head.
+    fn write_unseen<B: Backing>(
+        &mut self,
+        region: &Region<B>,
+        segments: &Segments,
+        chain: &mut Bitmap,
+        write: impl FnOnce(&mut Self, &mut Bitmap) -> Result<()>,
+    ) -> Result<SegmentIndex> {
+        let head = self.next_segment(region, segments, Reserve::Use)?;
+        chain.set(u64::from(head.get()));
+        let base = Base { chain: None, next_ino: Ino::ROOT };
+        self.tail = Some(self.write_head(region, segments, head, base)?);
+        write(self, chain)?;
+        Ok(head)
+    }
+
+    /// Whether the next entry, of `len` bytes, needs another segment.
+    #[must_use]
+    pub fn is_at_border(&self, segments: &Segments, len: u32) -> bool {
+        self.tail.is_none_or(|tail| u64::from(tail.offset) + u64::from(len) > segments.size())
+    }
+
+    /// Writes the head of a new chain, link entry included, which nobody sees yet.
+    fn write_head<B: Backing>(
+        &self,
+        region: &Region<B>,
+        segments: &Segments,
+        segment: SegmentIndex,
+        base: Base<'_>,
+    ) -> Result<Tail> {
+        let head = segments.start_of(segment)?;
+        let mut end = LOG_HEADER_SIZE;
+        if let Some(chain) = base.chain {
+            let operation = Operation::Link {
+                branch: chain.writer(),
+                head: chain.head(),
+                published: chain.position(),
+                next_ino: base.next_ino,
+            };
+            let time = Timestamp::default();
+            let link = encode(&Entry { ino: Ino::ROOT, time, operation })?;
+            region.copy_in(offset(head, u64::from(end))?, link.front())?;
+            end = end.saturating_add(link.total());
+        }
+        self.prepare(region, head, 0, LogPosition::at(0, end))?;
+        Ok(Tail { head, segment, ordinal: 0, offset: end })
+    }
+
+    /// Appends and publishes one entry, with the `target` of a symbolic link, to a chain that was
+    /// started.
     ///
     /// # Errors
     ///
@@ -81,24 +260,20 @@ impl LogWriter {
         &mut self,
         region: &Region<B>,
         segments: &Segments,
-        entry: &Encoded,
-        target: &[u8],
+        (entry, target): (&Encoded, &[u8]),
         reserve: Reserve,
+        chain_segments: &mut Bitmap,
     ) -> Result<()> {
         let len = entry.total();
         if u64::from(LOG_HEADER_SIZE) + u64::from(len) > segments.size() {
             return Err(Error::InvalidArgument("log entry larger than a segment"));
         }
-        if reserve == Reserve::Keep && self.spare.is_none() {
-            self.spare = Some(self.take_segment(region, segments)?);
+        self.hold_reserve(region, segments, reserve)?;
+        let mut tail = self.tail.ok_or(Error::Stale)?;
+        if u64::from(tail.offset) + u64::from(len) > segments.size() {
+            tail = self.extend(region, segments, tail, reserve)?;
+            chain_segments.set(u64::from(tail.segment.get()));
         }
-        let tail = match self.tail {
-            None => self.start(region, segments, reserve)?,
-            Some(tail) if u64::from(tail.offset) + u64::from(len) > segments.size() => {
-                self.extend(region, segments, tail, reserve)?
-            }
-            Some(tail) => tail,
-        };
         let start = segments.start_of(tail.segment)?;
         let at = offset(start, u64::from(tail.offset))?;
         let end = tail.offset.saturating_add(len);
@@ -120,6 +295,12 @@ impl LogWriter {
         Ok(())
     }
 
+    /// The segment held in reserve.
+    #[must_use]
+    pub const fn spare(&self) -> Option<SegmentIndex> {
+        self.spare
+    }
+
     /// Gives the unused reserve back, when the mount stops writing.
     ///
     /// # Errors
@@ -127,9 +308,32 @@ impl LogWriter {
     /// [`Error::Corrupt`] if the map left the range (it cannot: geometry is checked).
     pub fn close<B: Backing>(&mut self, region: &Region<B>, segments: &Segments) -> Result<()> {
         match self.spare.take() {
-            Some(spare) => segment::free(region, segments, spare),
+            Some(spare) => self.give_back(region, segments, spare),
             None => Ok(()),
         }
+    }
+
+    /// Gives back a segment of ours that nobody else has seen.
+    fn give_back<B: Backing>(
+        &self,
+        region: &Region<B>,
+        segments: &Segments,
+        index: SegmentIndex,
+    ) -> Result<()> {
+        let generation = segment::word(region, segments, index)?.generation;
+        segment::free(region, segments, Incarnation { index, generation }).map(|_| ())
+    }
+
+    fn hold_reserve<B: Backing>(
+        &mut self,
+        region: &Region<B>,
+        segments: &Segments,
+        reserve: Reserve,
+    ) -> Result<()> {
+        if reserve == Reserve::Keep && self.spare.is_none() {
+            self.spare = Some(self.take_segment(region, segments)?);
+        }
+        Ok(())
     }
 
     fn take_segment<B: Backing>(
@@ -157,15 +361,14 @@ impl LogWriter {
         }
     }
 
+    /// Writes the header of segment number `ordinal`.
     fn prepare<B: Backing>(
         &self,
         region: &Region<B>,
-        segments: &Segments,
-        segment: SegmentIndex,
+        start: RegionOffset,
         ordinal: u32,
-    ) -> Result<RegionOffset> {
-        let start = segments.start_of(segment)?;
-        let published = LogPosition::at(0, LOG_HEADER_SIZE).get();
+        published: LogPosition,
+    ) -> Result<()> {
         region.write(
             start,
             &LogSegmentHeader {
@@ -175,27 +378,10 @@ impl LogWriter {
                 reserved0: 0.into(),
                 next: 0.into(),
                 end: 0.into(),
-                published: if ordinal == 0 { published.into() } else { 0.into() },
+                published: published.get().into(),
                 reserved: [0; 16],
             },
-        )?;
-        Ok(start)
-    }
-
-    /// Gives the branch its first log segment.
-    fn start<B: Backing>(
-        &mut self,
-        region: &Region<B>,
-        segments: &Segments,
-        reserve: Reserve,
-    ) -> Result<Tail> {
-        let segment = self.next_segment(region, segments, reserve)?;
-        let head = self.prepare(region, segments, segment, 0)?;
-        // Release: pairs with the acquiring load of the record's log word; the header is there.
-        region.store(offset(self.record, LOG_OFFSET_OFFSET)?, head.get(), StoreOrder::Release)?;
-        let tail = Tail { head, segment, ordinal: 0, offset: LOG_HEADER_SIZE };
-        self.tail = Some(tail);
-        Ok(tail)
+        )
     }
 
     /// Goes on in a new segment.
@@ -208,7 +394,7 @@ impl LogWriter {
     ) -> Result<Tail> {
         let ordinal = tail.ordinal.checked_add(1).ok_or(Error::NoSpace)?;
         let segment = self.next_segment(region, segments, reserve)?;
-        self.prepare(region, segments, segment, ordinal)?;
+        self.prepare(region, segments.start_of(segment)?, ordinal, LogPosition::new(0))?;
         let old = segments.start_of(tail.segment)?;
         // Relaxed: `next`, stored after it with release, orders it.
         region.store(offset(old, LOG_END_OFFSET)?, tail.offset.into(), StoreOrder::Relaxed)?;

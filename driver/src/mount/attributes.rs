@@ -1,7 +1,7 @@
 //! Attributes of inodes and of the filesystem.
 
-use super::state::Current;
-use super::Mount;
+use super::state::{Company, Current};
+use super::{Mount, State};
 use crate::error::{Error, Result};
 use crate::index::inode::Attributes;
 use crate::log::entry::{Changes, Entry, Operation};
@@ -55,9 +55,9 @@ impl<P: Platform> Mount<P> {
     /// [`Error::IsDirectory`] or [`Error::InvalidArgument`] for a size of no regular file,
     /// [`Error::FileTooBig`], [`Error::Corrupt`].
     pub fn setattr(&self, ino: Ino, changes: &Changes) -> Result<Attributes> {
-        self.writing(|current| {
+        self.writing(|current, company| {
             if let Some(size) = changes.size {
-                self.resize(current, ino, size)?;
+                self.resize(current, company, ino, size)?;
             }
             let rest = Changes {
                 size: None,
@@ -67,7 +67,7 @@ impl<P: Platform> Mount<P> {
             if rest != Changes::default() {
                 let time = self.volume.platform.now();
                 let entry = Entry { ino, time, operation: Operation::Setattr(rest) };
-                current.record(&self.volume, &entry, TryVec::new(), Reserve::Keep)?;
+                current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)?;
             }
             current.index.attributes(self.volume.view(), ino)
         })
@@ -90,7 +90,7 @@ impl<P: Platform> Mount<P> {
     /// [`Error::NotDirectory`], [`Error::Stale`], [`Error::Corrupt`].
     pub fn parent_of(&self, dir: Ino) -> Result<Ino> {
         let mut state = self.state.write();
-        state.current.refresh(&self.volume)?;
+        self.refresh(&mut state)?;
         state.current.check_readable()?;
         let kind = state.current.index.attributes(self.volume.view(), dir)?.kind;
         if kind != FileType::Directory {
@@ -138,12 +138,15 @@ impl<P: Platform> Mount<P> {
     /// [`Error::NoSpace`], [`Error::NoMemory`], [`Error::Stale`].
     pub fn sync(&self) -> Result<()> {
         let mut state = self.state.write();
-        state.current.refresh(&self.volume)?;
+        self.refresh(&mut state)?;
         state.current.check_readable()?;
-        self.flush(&mut state.current)
+        {
+            let State { current, company, .. } = &mut *state;
+            self.flush(current, company)
+        }
     }
 
-    pub(super) fn flush(&self, current: &mut Current) -> Result<()> {
+    pub(super) fn flush(&self, current: &mut Current, company: &mut Company) -> Result<()> {
         if current.check_writable().is_err() {
             return Ok(());
         }
@@ -154,7 +157,7 @@ impl<P: Platform> Mount<P> {
         for &(ino, mtime) in times.iter() {
             let changes = Changes { mtime: Some(mtime), ..Changes::default() };
             let entry = Entry { ino, time: mtime, operation: Operation::Setattr(changes) };
-            current.record(&self.volume, &entry, TryVec::new(), Reserve::Keep)?;
+            current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)?;
         }
         Ok(())
     }

@@ -1,52 +1,101 @@
 //! The branch a mount is on: made, left, committed, aborted.
 
-use super::state::{open_log, Current, Writing};
+use super::state::{Company, Current, Writing};
 use super::{Mount, State};
-use crate::branch::{self, Branch};
-use crate::commit;
+use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
+use crate::member::Member;
 use crate::options::Access;
 use crate::platform::{Lock, Platform};
+use crate::superblock::Delta;
+use crate::tree::{Actor, Keep, Tree};
 use crate::volume::BranchInfo;
 use daxfs_format::branch::BranchName;
+use daxfs_format::coordination::MemberIndex;
+use daxfs_format::{BranchId, Slot};
 
 impl<P: Platform> Mount<P> {
     /// Calls `emit` for every branch of the image.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`].
+    /// [`Error::Corrupt`], [`Error::Contended`].
     pub fn branches(&self, emit: &mut dyn FnMut(&BranchInfo)) -> Result<()> {
         self.volume.branches(emit)
     }
 
     /// Makes branch `name` and moves to it. Its parent is the branch this mount is on, unless
-    /// another is named; a branch this mount was writing to is frozen from then on.
+    /// another is named; a branch this mount was writing to is frozen from then on, and stays this
+    /// mount's if it is the parent.
     ///
     /// # Errors
     ///
     /// [`Error::ReadOnly`], [`Error::BranchExists`], [`Error::BranchTableFull`],
-    /// [`Error::NoSuchBranch`], [`Error::Stale`], [`Error::Corrupt`].
+    /// [`Error::NoSuchBranch`], [`Error::Owned`] if another mount is writing to the parent,
+    /// [`Error::Stale`], [`Error::Corrupt`], [`Error::NoMemory`].
     pub fn create_branch(&self, name: &BranchName, parent: Option<&BranchName>) -> Result<()> {
         let mut state = self.leaving()?;
-        let current = state.current.branch.map(|branch| branch.name);
-        let parent = parent.copied().or(current).unwrap_or(BranchName::main());
-        branch::named(&self.volume.region, &self.volume.geometry, &parent)?;
-        self.leave(&mut state)?;
-        self.volume.create_branch(name, &parent)?;
-        self.enter_named(&mut state, name)
+        let State { current, company, held } = &mut *state;
+        let here = current.branch.ok_or(Error::ReadOnly)?;
+        let parent = parent.copied().unwrap_or(here.name);
+        if parent == here.name {
+            held.reserve(1)?;
+        }
+        // What this mount knows but has not written down belongs to the parent.
+        self.flush(current, company)?;
+        self.close_log(current)?;
+        let space = current.writing.as_mut().map(|writing| &mut writing.space);
+        let (slot, id) =
+            Self::make_branch(&self.volume, company, space, (name, &parent), Keep(self.keep))?;
+        if parent != here.name {
+            self.let_go(&mut state)?;
+            return self.load_owned(&mut state, slot, id);
+        }
+        let was_writing = current.writing.is_some();
+        if !was_writing {
+            return self.load_owned(&mut state, slot, id);
+        }
+        held.push((here.slot, here.id))?;
+        company.reclaim.forget_pages();
+        // The child says what its parent says: nothing has to be replayed.
+        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
+        let branch = *table.iter().find(|b| b.slot == slot && b.id == id).ok_or(Error::Stale)?;
+        let Some(Writing { log, mut space }) = current.writing.take() else {
+            return Err(Error::ReadOnly);
+        };
+        if let Some(written) = log.chain(self.volume.geometry.segments()?)? {
+            current.source.chain = Some(written);
+        }
+        space.disown()?;
+        current.branch = Some(branch);
+        current.take_up(&self.volume, space)?;
+        current.refresh(&self.volume, company)
     }
 
-    /// Moves to branch `name`, and takes it. The branch left behind stays as it is.
+    /// Moves to branch `name`, and takes it. The branches left behind are nobody's from then on.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchBranch`], [`Error::ReadOnly`], [`Error::Stale`], [`Error::Corrupt`].
+    /// [`Error::NoSuchBranch`], [`Error::Owned`] by another mount, [`Error::ReadOnly`],
+    /// [`Error::Stale`], [`Error::Corrupt`], [`Error::NoMemory`].
     pub fn switch(&self, name: &BranchName) -> Result<()> {
         let mut state = self.leaving()?;
-        branch::named(&self.volume.region, &self.volume.geometry, name)?;
-        self.leave(&mut state)?;
-        self.enter_named(&mut state, name)
+        let State { current, company, held } = &mut *state;
+        if current.branch.is_some_and(|branch| branch.name == *name) && current.writing.is_some() {
+            return Ok(());
+        }
+        let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
+        let me = company.me.as_ref().map(Member::index).ok_or(Error::ReadOnly)?;
+        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
+        let target = table.named(name)?;
+        if target.word.owner != Some(me) {
+            tree.claim(target.slot, target.id, me, Keep(self.keep))?;
+        }
+        held.retain(|&(_, id)| id != target.id);
+        self.flush(current, company)?;
+        let (slot, id) = (target.slot, target.id);
+        self.let_go(&mut state)?;
+        self.load_owned(&mut state, slot, id)
     }
 
     /// Commits the branch this mount is on into its parent, discards its siblings, and moves to the
@@ -55,21 +104,66 @@ impl<P: Platform> Mount<P> {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] for `main`, [`Error::HasChildren`], [`Error::ReadOnly`],
-    /// [`Error::NoSpace`], [`Error::Stale`] if a sibling was faster, [`Error::Corrupt`]. Nothing has
-    /// changed then.
+    /// [`Error::NoSpace`], [`Error::Stale`] if a sibling was faster, [`Error::Corrupt`],
+    /// [`Error::NoMemory`]. Nothing has changed then.
     pub fn commit(&self) -> Result<()> {
         let mut state = self.state.write();
-        let branch = self.owned_branch(&mut state)?;
-        self.flush(&mut state.current)?;
-        let (region, geometry) = (&self.volume.region, &self.volume.geometry);
-        if let Some(writing) = &mut state.current.writing {
-            writing.log.close(region, geometry.segments()?)?;
+        let (branch, me) = self.may_end(&mut state)?;
+        let State { current, company, held } = &mut *state;
+        let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
+        self.flush(current, company)?;
+        self.close_log(current)?;
+        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
+        let parent = *table.parent(&branch)?;
+        let access = rights(held, &parent, me);
+        // What neither the branch nor its parent needs any more when they are one. Segments of a
+        // parent that another mount owns are that mount's business.
+        let mine = [branch.id, parent.id];
+        let mine = match parent.word.owner {
+            Some(owner) if owner != me => mine.get(..1),
+            _ => mine.get(..),
+        };
+        let writing = current.writing.as_ref().ok_or(Error::ReadOnly)?;
+        let garbage = writing.space.garbage(
+            &self.volume.region,
+            mine.unwrap_or(&[]),
+            &current.source.segments,
+        )?;
+        if access == Access::ReadOnly {
+            self.announce(company, &parent)?;
         }
-        let next_ino = state.current.index.next_ino();
-        let now = self.volume.platform.now();
-        commit::commit(region, geometry, &branch, next_ino, now)?;
-        // What the index says is what the parent says now: nothing has to be replayed.
-        self.move_to_parent(&mut state, &branch)
+        tree.commit(branch.slot, branch.id, Actor::Member(me))?;
+        self.arrive(current, company, &parent, access)?;
+        company.reclaim.segments(&garbage, current.stamp());
+        current.drain(&self.volume, company)
+    }
+
+    /// The mount's branch has become its parent: so does its state, nothing has to be replayed.
+    fn arrive(
+        &self,
+        current: &mut Current,
+        company: &mut Company,
+        parent: &Branch,
+        access: Access,
+    ) -> Result<()> {
+        let segments = self.volume.geometry.segments()?;
+        let Some(Writing { log, space }) = current.writing.take() else {
+            return Err(Error::ReadOnly);
+        };
+        if let Some(written) = log.chain(segments)? {
+            current.source.chain = Some(written);
+        }
+        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
+        let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
+        // Segments of the branch become the parent's before they are adopted.
+        company.reclaim.look(&tree, &table)?;
+        let now = table.iter().find(|now| now.id == parent.id && now.is_live());
+        current.branch = Some(*now.ok_or(Error::Stale)?);
+        match access {
+            Access::ReadWrite => current.take_up(&self.volume, space)?,
+            Access::ReadOnly => company.reclaim.forget_pages(),
+        }
+        current.refresh(&self.volume, company)
     }
 
     /// Discards the branch this mount is on, and moves to its parent, with the rights this mount
@@ -78,64 +172,62 @@ impl<P: Platform> Mount<P> {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] for `main`, [`Error::HasChildren`], [`Error::ReadOnly`],
-    /// [`Error::Stale`], [`Error::Corrupt`].
+    /// [`Error::Stale`], [`Error::Corrupt`], [`Error::NoMemory`].
     pub fn abort(&self) -> Result<()> {
         let mut state = self.state.write();
-        let branch = self.owned_branch(&mut state)?;
-        let parent = self.parent(&branch)?;
-        commit::abort(&self.volume.region, &self.volume.geometry, &branch)?;
-        let access = Self::rights(&mut state, &parent);
-        state.current = self.volume.load(Some(parent), access)?;
+        let (branch, me) = self.may_end(&mut state)?;
+        let State { current, company, held } = &mut *state;
+        let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
+        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
+        let parent = *table.parent(&branch)?;
+        self.close_log(current)?;
+        tree.abort(branch.slot, branch.id, Actor::Member(me))?;
+        company.reclaim.forget_pages();
+        if rights(held, &parent, me) == Access::ReadWrite {
+            return self.load_owned(&mut state, parent.slot, parent.id);
+        }
+        state.current = Self::follow(&self.volume, &mut state.company, &parent)?;
         Ok(())
     }
 
+    /// Replaces the branch's log by a snapshot of what it says. A mount does this by itself when it
+    /// pays; it can be asked for before a branch is left alone for long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`], [`Error::Frozen`], [`Error::Stale`], [`Error::NoSpace`] if there is no
+    /// room for the snapshot beside the log, [`Error::NoMemory`], [`Error::Corrupt`].
+    pub fn compact(&self) -> Result<()> {
+        self.writing(|current, company| {
+            self.flush(current, company)?;
+            current.compact(&self.volume, company)
+        })
+    }
+
     /// The branch this mount may end.
-    fn owned_branch(&self, state: &mut State) -> Result<Branch> {
-        state.current.refresh(&self.volume)?;
+    fn may_end(&self, state: &mut State) -> Result<(Branch, MemberIndex)> {
+        self.refresh(state)?;
         state.current.check_readable()?;
         if state.current.writing.is_none() {
             return Err(Error::ReadOnly);
         }
         let branch = state.current.branch.ok_or(Error::ReadOnly)?;
-        match branch::live_child(&self.volume.region, &self.volume.geometry, branch.id)? {
-            Some(child) => Err(Error::HasChildren { child: child.name }),
-            None => Ok(branch),
-        }
-    }
-
-    fn parent(&self, branch: &Branch) -> Result<Branch> {
-        if branch.parent.is_none() {
-            return Err(Error::InvalidArgument("main can be neither committed nor aborted"));
-        }
-        branch::by_id(&self.volume.region, &self.volume.geometry, branch.parent)?
-            .filter(Branch::is_live)
-            .ok_or(Error::Corrupt { what: "parent of a live branch", at: branch.parent.get() })
-    }
-
-    fn move_to_parent(&self, state: &mut State, branch: &Branch) -> Result<()> {
-        let parent = self.parent(branch)?;
-        let access = Self::rights(state, &parent);
-        let current = &mut state.current;
-        current.writing = match (access, current.writing.take()) {
-            (Access::ReadWrite, Some(Writing { mut space, .. })) => {
-                space.adopt_committed(&self.volume.region, parent.id)?;
-                Some(Writing { log: open_log(&self.volume, &parent)?, space })
+        let me = state.company.me.as_ref().map(Member::index).ok_or(Error::ReadOnly)?;
+        match state.current.frozen() {
+            Some(child) => Err(Error::HasChildren { child }),
+            None if branch.parent.is_none() => {
+                Err(Error::InvalidArgument("main can be neither committed nor aborted"))
             }
-            _ => None,
-        };
-        current.branch = Some(parent);
-        current.refresh(&self.volume)
+            None => Ok((branch, me)),
+        }
     }
 
-    /// What this mount may do on `parent`, to which it returns.
-    fn rights(state: &mut State, parent: &Branch) -> Access {
-        let held = state.held.contains(&parent.id);
-        state.held.retain(|&id| id != parent.id);
-        if held {
-            Access::ReadWrite
-        } else {
-            Access::ReadOnly
+    /// Tells the owner of `branch`, should there be one, that this mount is going to look at it.
+    fn announce(&self, company: &Company, branch: &Branch) -> Result<()> {
+        if let (Some(me), Delta::Segmented(segments)) = (&company.me, &self.volume.geometry.delta) {
+            me.follow(&self.volume.region, segments, Some(branch.id))?;
         }
+        Ok(())
     }
 
     /// The state, if this mount may move to another branch.
@@ -144,26 +236,56 @@ impl<P: Platform> Mount<P> {
             return Err(Error::ReadOnly);
         }
         let mut state = self.state.write();
-        state.current.refresh(&self.volume)?;
+        self.refresh(&mut state)?;
         state.current.check_readable()?;
         Ok(state)
     }
 
-    /// Stops writing to the current branch, and remembers that this mount could.
-    fn leave(&self, state: &mut State) -> Result<()> {
-        self.flush(&mut state.current)?;
-        if let (Some(writing), Some(branch)) = (&mut state.current.writing, state.current.branch) {
-            writing.log.close(&self.volume.region, self.volume.geometry.segments()?)?;
-            if !state.held.contains(&branch.id) {
-                state.held.push(branch.id)?;
+    /// Gives the log's reserve back: this mount stops writing to the branch.
+    fn close_log(&self, current: &mut Current) -> Result<()> {
+        match &mut current.writing {
+            Some(writing) => {
+                writing.log.close(&self.volume.region, self.volume.geometry.segments()?)
             }
+            None => Ok(()),
         }
+    }
+
+    /// Stops owning the current branch, and those held on the way to it.
+    fn let_go(&self, state: &mut State) -> Result<()> {
+        let State { current, company, held } = state;
+        self.close_log(current)?;
+        company.reclaim.forget_pages();
+        let Some(me) = company.me.as_ref().map(Member::index) else { return Ok(()) };
+        let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
+        if let (Some(branch), Some(_)) = (current.branch, current.writing.take()) {
+            tree.release(branch.slot, branch.id, me)?;
+        }
+        for &(slot, id) in held.iter() {
+            tree.release(slot, id, me)?;
+        }
+        held.clear();
         Ok(())
     }
 
-    fn enter_named(&self, state: &mut State, name: &BranchName) -> Result<()> {
-        let branch = branch::named(&self.volume.region, &self.volume.geometry, name)?;
-        state.current = Current::load(&self.volume, Some(branch), Access::ReadWrite)?;
+    /// Goes to a branch this mount owns.
+    fn load_owned(&self, state: &mut State, slot: Slot, id: BranchId) -> Result<()> {
+        state.current = Self::own(&self.volume, &mut state.company, slot, id)?;
         Ok(())
+    }
+}
+
+/// What this mount may do on `parent`, to which it returns.
+fn rights(
+    held: &mut crate::storage::TryVec<(Slot, BranchId)>,
+    parent: &Branch,
+    me: MemberIndex,
+) -> Access {
+    let was_held = held.iter().any(|&(_, id)| id == parent.id);
+    held.retain(|&(_, id)| id != parent.id);
+    if was_held && parent.word.owner == Some(me) {
+        Access::ReadWrite
+    } else {
+        Access::ReadOnly
     }
 }

@@ -8,7 +8,7 @@
 //! What lies behind a file's end in its last page is not defined; it is zeroed when the file grows
 //! over it, before the new size is published.
 
-use super::state::Current;
+use super::state::{Company, Current};
 use super::Mount;
 use crate::error::{Error, Result};
 use crate::index::pages::PageRef;
@@ -51,7 +51,7 @@ impl<P: Platform> Mount<P> {
     /// [`Error::IsDirectory`], [`Error::InvalidArgument`] for no regular file, [`Error::Stale`],
     /// [`Error::NoMemory`], [`Error::Corrupt`].
     pub fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<usize> {
-        self.writing(|current| self.write_at(current, ino, offset, data))
+        self.writing(|current, company| self.write_at(current, company, ino, offset, data))
     }
 
     /// Writes at the end of file `ino`, wherever that is; returns where, and how many bytes.
@@ -60,9 +60,9 @@ impl<P: Platform> Mount<P> {
     ///
     /// As [`Self::write`].
     pub fn append(&self, ino: Ino, data: &[u8]) -> Result<(u64, usize)> {
-        self.writing(|current| {
+        self.writing(|current, company| {
             let end = self.file_size(current, ino)?;
-            Ok((end, self.write_at(current, ino, end, data)?))
+            Ok((end, self.write_at(current, company, ino, end, data)?))
         })
     }
 
@@ -73,7 +73,14 @@ impl<P: Platform> Mount<P> {
         Ok(current.index.attributes(self.volume.view(), ino)?.size)
     }
 
-    fn write_at(&self, current: &mut Current, ino: Ino, offset: u64, data: &[u8]) -> Result<usize> {
+    fn write_at(
+        &self,
+        current: &mut Current,
+        company: &mut Company,
+        ino: Ino,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<usize> {
         let size = self.file_size(current, ino)?;
         let end = offset.checked_add(data.len() as u64).filter(|&end| end <= MAX_FILE_SIZE);
         end.ok_or(Error::FileTooBig)?;
@@ -81,11 +88,11 @@ impl<P: Platform> Mount<P> {
             return Ok(0);
         }
         if offset > size {
-            self.zero_tail(current, ino, size)?;
+            self.zero_tail(current, company, ino, size)?;
         }
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
-            match self.write_piece(current, ino, offset + done as u64, rest) {
+            match self.write_piece(current, company, ino, offset + done as u64, rest) {
                 Ok(count) => done += count,
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
@@ -99,6 +106,7 @@ impl<P: Platform> Mount<P> {
     fn write_piece(
         &self,
         current: &mut Current,
+        company: &mut Company,
         ino: Ino,
         offset: u64,
         data: &[u8],
@@ -109,7 +117,13 @@ impl<P: Platform> Mount<P> {
         match self.owned_run(current, ino, page, pages)? {
             Some((start, run)) => {
                 let len = (run * BLOCK_SIZE - within).min(wanted);
-                self.write_in_place(current, ino, (offset, start), data.get(..len as usize))
+                self.write_in_place(
+                    current,
+                    company,
+                    ino,
+                    (offset, start),
+                    data.get(..len as usize),
+                )
             }
             None => {
                 // Up to the next page that can be written in place.
@@ -117,7 +131,7 @@ impl<P: Platform> Mount<P> {
                 while fresh < pages && self.owned_run(current, ino, page + fresh, 1)?.is_none() {
                     fresh += 1;
                 }
-                self.write_new(current, ino, offset, data, fresh)
+                self.write_new(current, company, ino, offset, data, fresh)
             }
         }
     }
@@ -149,6 +163,7 @@ impl<P: Platform> Mount<P> {
     fn write_in_place(
         &self,
         current: &mut Current,
+        company: &mut Company,
         ino: Ino,
         (offset, start): (u64, RegionOffset),
         data: Option<&[u8]>,
@@ -162,7 +177,7 @@ impl<P: Platform> Mount<P> {
             let source = WriteSource::Pages(start);
             let operation = Operation::Write { offset, len: data.len() as u32, source };
             let entry = Entry { ino, time, operation };
-            current.record(&self.volume, &entry, TryVec::new(), Reserve::Keep)?;
+            current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)?;
         } else {
             inode.mtime = time;
             inode.ctime = time;
@@ -175,6 +190,7 @@ impl<P: Platform> Mount<P> {
     fn write_new(
         &self,
         current: &mut Current,
+        company: &mut Company,
         ino: Ino,
         offset: u64,
         data: &[u8],
@@ -191,7 +207,7 @@ impl<P: Platform> Mount<P> {
             let source = WriteSource::Pages(run.start);
             let operation = Operation::Write { offset, len: len as u32, source };
             let entry = Entry { ino, time, operation };
-            current.record(&self.volume, &entry, TryVec::new(), Reserve::Keep)
+            current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)
         });
         if published.is_err() {
             if let Some(writing) = &mut current.writing {
@@ -261,7 +277,13 @@ impl<P: Platform> Mount<P> {
 
     /// Zeroes what lies behind the end of the file, at `size`, in its last page: the file is about
     /// to grow over it.
-    fn zero_tail(&self, current: &mut Current, ino: Ino, size: u64) -> Result<()> {
+    fn zero_tail(
+        &self,
+        current: &mut Current,
+        company: &mut Company,
+        ino: Ino,
+        size: u64,
+    ) -> Result<()> {
         let (page, within) = (size / BLOCK_SIZE, size % BLOCK_SIZE);
         if within == 0 {
             return Ok(());
@@ -284,22 +306,28 @@ impl<P: Platform> Mount<P> {
         let source = WriteSource::Pages(run.start);
         let operation = Operation::Write { offset: start, len: within as u32, source };
         let entry = Entry { ino, time: self.volume.platform.now(), operation };
-        current.record(&self.volume, &entry, TryVec::new(), Reserve::Keep)
+        current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)
     }
 
     /// Makes a file longer or shorter.
-    pub(super) fn resize(&self, current: &mut Current, ino: Ino, size: u64) -> Result<()> {
+    pub(super) fn resize(
+        &self,
+        current: &mut Current,
+        company: &mut Company,
+        ino: Ino,
+        size: u64,
+    ) -> Result<()> {
         if size > MAX_FILE_SIZE {
             return Err(Error::FileTooBig);
         }
         let old = self.file_size(current, ino)?;
         let mut reserve = Reserve::Use;
         if size > old {
-            self.zero_tail(current, ino, old)?;
+            self.zero_tail(current, company, ino, old)?;
             reserve = Reserve::Keep;
         }
         let time = self.volume.platform.now();
         let entry = Entry { ino, time, operation: Operation::Truncate { size } };
-        current.record(&self.volume, &entry, TryVec::new(), reserve)
+        current.record(&self.volume, company, &entry, TryVec::new(), reserve)
     }
 }

@@ -9,12 +9,12 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`state`] | the branch a mount is on |
-//! | [`attributes`] | stat, setattr, statfs |
-//! | [`namespace`] | lookup, readdir, create, unlink, rename |
-//! | [`file`] | read, write, truncate, extents |
-//! | [`path`] | resolution of paths |
-//! | [`branches`] | create, switch, commit, abort |
+//! | `state` | the branch a mount is on |
+//! | `attributes` | stat, setattr, statfs |
+//! | `namespace` | lookup, readdir, create, unlink, rename |
+//! | `file` | read, write, truncate, extents |
+//! | `path` | resolution of paths |
+//! | `branches` | create, switch, commit, abort |
 
 mod attributes;
 mod branches;
@@ -27,21 +27,27 @@ pub use attributes::StatFs;
 pub use namespace::RenameMode;
 pub use path::LastLink;
 
-use crate::branch::{self, Branch};
-use crate::commit;
+use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
+use crate::member::{self, Identity, Member, MemberInfo, Others};
 use crate::options::{Access, MountOptions};
 use crate::platform::{Lock, Platform};
-use crate::region::Region;
+use crate::reclaim::Reclaim;
+use crate::region::{Backing, Region};
+use crate::space::Space;
 use crate::storage::TryVec;
 use crate::superblock::{Delta, Geometry};
+use crate::tree::{Keep, Tree};
 use crate::upgrade;
 use crate::volume::Volume;
 use daxfs_format::branch::BranchName;
-use daxfs_format::BranchId;
-use state::Current;
+use daxfs_format::coordination::TreeWord;
+use daxfs_format::{BranchId, Slot};
+use state::{Company, Current};
 
 /// A mounted image.
+///
+/// Dropping a mount without [`Mount::unmount`] is what a crash is: the others notice by and by.
 pub struct Mount<P: Platform> {
     volume: Volume<P>,
     access: Access,
@@ -52,9 +58,10 @@ pub struct Mount<P: Platform> {
 /// What the lock guards.
 struct State {
     current: Current,
-    /// Ancestors of the current branch that this mount could write to before it moved on to a
-    /// child: it gets the right back when it returns.
-    held: TryVec<BranchId>,
+    company: Company,
+    /// Ancestors of the current branch that this mount owns since it was on them: it can write to
+    /// them again when it returns.
+    held: TryVec<(Slot, BranchId)>,
 }
 
 /// What a mount is.
@@ -78,6 +85,8 @@ pub struct Info {
     pub changed_inodes: usize,
     /// Changed names in the index.
     pub changed_names: usize,
+    /// This mount's place in the member table, if it has one.
+    pub member: Option<u8>,
 }
 
 impl<P: Platform> Mount<P> {
@@ -117,43 +126,225 @@ impl<P: Platform> Mount<P> {
                 volume.geometry = Geometry::read(&volume.region)?;
             }
             volume.writable()?;
-            commit::recover(&volume.region, &volume.geometry)?;
         }
-        let branch = choose_branch(&volume, options)?;
-        let current = volume.load(branch, options.access)?;
-        Ok(Self {
-            volume,
-            access: options.access,
-            keep: options.keep,
-            state: Lock::new(State { current, held: TryVec::new() })?,
-        })
+        let mut company =
+            Company { me: None, others: Others::default(), reclaim: Reclaim::default() };
+        if matches!(volume.geometry.delta, Delta::Segmented(_)) && volume.region.is_writable() {
+            let tree = Tree::new(&volume.region, &volume.geometry)?;
+            if options.exclusive {
+                member::reap_all(&tree, None)?;
+            }
+            let name = options.name.as_ref().map_or(&b"kernel"[..], BranchName::as_bytes);
+            let identity = Identity::new(volume.platform.kernel_id(), name);
+            company.me = Some(Member::join(&tree, &identity)?);
+        }
+        let current = match Self::enter(&volume, &mut company, options) {
+            Ok(current) => current,
+            Err(error) => {
+                if let Some(me) = company.me {
+                    let _ = me.leave(&Tree::new(&volume.region, &volume.geometry)?);
+                }
+                return Err(error);
+            }
+        };
+        let state = State { current, company, held: TryVec::new() };
+        Ok(Self { volume, access: options.access, keep: options.keep, state: Lock::new(state)? })
+    }
+
+    /// Goes to the branch the options ask for, which is made if they ask for that.
+    fn enter(volume: &Volume<P>, company: &mut Company, options: &MountOptions) -> Result<Current> {
+        let name = options.branch.unwrap_or(BranchName::main());
+        match &volume.geometry.delta {
+            Delta::Segmented(_) => {}
+            Delta::None | Delta::Plain(_) => {
+                // What v3 leaves behind: branches to look at, or none.
+                let table = Table::read(&volume.region, &volume.geometry)?;
+                let idle = TreeWord::idle(0);
+                return match table.named(&name) {
+                    Ok(branch) => {
+                        Current::load(volume, Some((*branch, &table)), idle, Access::ReadOnly)
+                    }
+                    Err(error) if options.branch.is_some() && name != BranchName::main() => {
+                        Err(error)
+                    }
+                    Err(_) => Current::load(volume, None, idle, Access::ReadOnly),
+                };
+            }
+        }
+        let tree = Tree::new(&volume.region, &volume.geometry)?;
+        tree.settle()?;
+        let table = Table::read(&volume.region, &volume.geometry)?;
+        if options.access == Access::ReadOnly {
+            let branch = *table.named(&name)?;
+            return Self::follow(volume, company, &branch);
+        }
+        match table.named(&name) {
+            Ok(branch) => {
+                let (slot, id) = (branch.slot, branch.id);
+                let me = company.me.as_ref().ok_or(Error::ReadOnly)?.index();
+                tree.claim(slot, id, me, Keep(options.keep))?;
+                Self::own(volume, company, slot, id)
+            }
+            Err(Error::NoSuchBranch { .. }) => {
+                let parent = options.parent.unwrap_or(BranchName::main());
+                let (slot, id) =
+                    Self::make_branch(volume, company, None, (&name, &parent), Keep(options.keep))?;
+                Self::own(volume, company, slot, id)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a branch that this mount owns.
+    fn make_branch(
+        volume: &Volume<P>,
+        company: &mut Company,
+        space: Option<&mut Space>,
+        (name, parent): (&BranchName, &BranchName),
+        keep: Keep,
+    ) -> Result<(Slot, BranchId)> {
+        let tree = Tree::new(&volume.region, &volume.geometry)?;
+        let me = company.me.as_ref().ok_or(Error::ReadOnly)?.index();
+        let slot = match tree.create(name, parent, me, Some(keep)) {
+            Err(Error::BranchTableFull) => {
+                // Records of branches that have ended may be free by now.
+                company.give_back(&tree, space)?;
+                tree.create(name, parent, me, Some(keep))?
+            }
+            made => made?,
+        };
+        let made = crate::branch::read(&volume.region, &volume.geometry, slot)?;
+        made.filter(|made| made.name == *name).map(|made| (slot, made.id)).ok_or(Error::Stale)
+    }
+
+    /// Loads a branch this mount owns, for writing.
+    fn own(volume: &Volume<P>, company: &mut Company, slot: Slot, id: BranchId) -> Result<Current> {
+        let tree = Tree::new(&volume.region, &volume.geometry)?;
+        let idle = tree.settle()?;
+        let mut table = Table::read(&volume.region, &volume.geometry)?;
+        // Segments of what was committed into the branch are the branch's.
+        company.reclaim.look(&tree, &table)?;
+        table = Table::read(&volume.region, &volume.geometry)?;
+        let branch = *table.iter().find(|b| b.slot == slot && b.id == id).ok_or(Error::Stale)?;
+        if let (Some(me), Delta::Segmented(segments)) = (&company.me, &volume.geometry.delta) {
+            me.follow(&volume.region, segments, None)?;
+        }
+        let mut current = Current::load(volume, Some((branch, &table)), idle, Access::ReadWrite)?;
+        if let Some(writing) = &current.writing {
+            let mine = [branch.id];
+            let garbage = writing.space.garbage(&volume.region, &mine, &current.source.segments)?;
+            company.reclaim.segments(&garbage, current.stamp());
+        }
+        current.refresh(volume, company)?;
+        current.drain(volume, company)?;
+        Ok(current)
+    }
+
+    /// Loads a branch, to look at it.
+    fn follow(volume: &Volume<P>, company: &mut Company, branch: &Branch) -> Result<Current> {
+        let tree = Tree::new(&volume.region, &volume.geometry)?;
+        if let (Some(me), Delta::Segmented(segments)) = (&company.me, &volume.geometry.delta) {
+            me.follow(&volume.region, segments, Some(branch.id))?;
+        }
+        let idle = tree.settle()?;
+        let table = Table::read(&volume.region, &volume.geometry)?;
+        let now = table.iter().find(|now| now.slot == branch.slot && now.id == branch.id);
+        let now = *now.filter(|now| now.is_live()).ok_or(Error::Stale)?;
+        let mut current = Current::load(volume, Some((now, &table)), idle, Access::ReadOnly)?;
+        current.refresh(volume, company)?;
+        Ok(current)
     }
 
     /// Ends the mount. An uncommitted branch without live children is discarded, unless the mount
-    /// keeps it; `main` stays in any case.
+    /// keeps it; `main` stays in any case, and so do branches with children, for anybody to mount.
     ///
     /// # Errors
     ///
     /// What writing the last changes, or discarding, says; the mount is over all the same.
     pub fn unmount(self) -> Result<()> {
         let mut state = self.state.write();
-        let state = &mut *state;
-        let current = &mut state.current;
-        let Some(branch) = current.branch else { return Ok(()) };
-        current.refresh(&self.volume)?;
-        if current.writing.is_none() || current.check_readable().is_err() {
+        let ended = self.end(&mut state);
+        let Some(me) = state.company.me.take() else { return ended };
+        ended.and(me.leave(&Tree::new(&self.volume.region, &self.volume.geometry)?))
+    }
+
+    /// Everything of [`Self::unmount`] but giving the member's place back.
+    fn end(&self, state: &mut State) -> Result<()> {
+        let State { current, company, held } = state;
+        let Some(me) = company.me.as_ref().map(Member::index) else { return Ok(()) };
+        let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
+        let _ = current.refresh(&self.volume, company);
+        let mut result = Ok(());
+        if let (Some(branch), true, true) =
+            (current.branch, current.writing.is_some(), current.check_readable().is_ok())
+        {
+            result = self.flush(current, company);
+            if let Some(writing) = &mut current.writing {
+                result = result.and(writing.log.close(&self.volume.region, tree.segments));
+            }
+            let aborted = if self.keep || branch.parent.is_none() {
+                Err(Error::ReadOnly)
+            } else {
+                tree.abort(branch.slot, branch.id, crate::tree::Actor::Member(me))
+            };
+            if aborted.is_err() {
+                result = result.and(tree.release(branch.slot, branch.id, me));
+            }
+        }
+        for &(slot, id) in held.iter() {
+            result = result.and(tree.release(slot, id, me));
+        }
+        // What this mount discarded can go at once where nobody else looks at it.
+        let _ = current.refresh(&self.volume, company);
+        result.and(company.give_back(&tree, None))
+    }
+
+    /// Shows the others that this mount lives, follows what they did, gives back what nobody needs
+    /// any more, and looks after members that have died. `now` is this kernel's monotonic clock, in
+    /// milliseconds.
+    ///
+    /// A front end calls this at least four times per lease ([`Self::lease_ms`]), from a timer or an
+    /// idle loop; a mount that is not heard of for the lease is taken for dead.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] if this mount was taken for dead or its branch has ended, [`Error::Corrupt`],
+    /// [`Error::NoMemory`], [`Error::Contended`].
+    pub fn tick(&self, now: u64) -> Result<()> {
+        let mut state = self.state.write();
+        let State { current, company, .. } = &mut *state;
+        let (Some(me), Delta::Segmented(segments)) = (company.me, &self.volume.geometry.delta)
+        else {
             return Ok(());
+        };
+        me.beat(&self.volume.region, segments)?;
+        if !current.is_fresh(&self.volume)? {
+            current.refresh(&self.volume, company)?;
         }
-        let flushed = self.flush(current);
-        if let Some(writing) = &mut current.writing {
-            writing.log.close(&self.volume.region, self.volume.geometry.segments()?)?;
+        let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
+        company.others.look(&tree, company.me.as_ref())?;
+        if company.others.watch(&tree, now)? {
+            current.refresh(&self.volume, company)?;
         }
-        let geometry = &self.volume.geometry;
-        let has_children = branch::live_child(&self.volume.region, geometry, branch.id)?.is_some();
-        if !self.keep && !branch.parent.is_none() && !has_children {
-            return commit::abort(&self.volume.region, geometry, &branch);
+        current.drain(&self.volume, company)?;
+        current.check_readable()
+    }
+
+    /// How long a mount may go without [`Self::tick`], in milliseconds; `None` where nobody asks.
+    pub fn lease_ms(&self) -> Option<u64> {
+        match &self.volume.geometry.delta {
+            Delta::Segmented(segments) => Some(segments.lease_ms),
+            Delta::None | Delta::Plain(_) => None,
         }
-        flushed
+    }
+
+    /// Calls `emit` for every member: every mount of the image, of whatever kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub fn members(&self, emit: &mut dyn FnMut(&MemberInfo)) -> Result<()> {
+        self.volume.members(emit)
     }
 
     /// What this mount is.
@@ -172,6 +363,7 @@ impl<P: Platform> Mount<P> {
                 + current.writing.as_ref().map_or(0, |w| w.space.memory()),
             changed_inodes,
             changed_names,
+            member: state.company.me.map(|me| me.index().get()),
         }
     }
 
@@ -190,40 +382,43 @@ impl<P: Platform> Mount<P> {
             }
         }
         let mut state = self.state.write();
-        state.current.refresh(&self.volume)?;
+        self.refresh(&mut state)?;
         state.current.check_readable()?;
         look(&state.current)
     }
 
+    /// Brings the state up to date.
+    fn refresh(&self, state: &mut State) -> Result<()> {
+        let State { current, company, .. } = state;
+        current.refresh(&self.volume, company)
+    }
+
     /// Runs `change` on a state that is up to date and may be written to.
-    fn writing<R>(&self, change: impl FnOnce(&mut Current) -> Result<R>) -> Result<R> {
+    fn writing<R>(
+        &self,
+        change: impl FnOnce(&mut Current, &mut Company) -> Result<R>,
+    ) -> Result<R> {
         let mut state = self.state.write();
         if !state.current.is_fresh(&self.volume)? {
-            state.current.refresh(&self.volume)?;
+            self.refresh(&mut state)?;
         }
-        state.current.check_writable()?;
-        change(&mut state.current)
+        let State { current, company, .. } = &mut *state;
+        current.check_writable()?;
+        change(current, company)
     }
 }
 
-/// The branch the options ask for, made if they ask for that.
-fn choose_branch<P: Platform>(
-    volume: &Volume<P>,
-    options: &MountOptions,
-) -> Result<Option<Branch>> {
-    let (region, geometry) = (&volume.region, &volume.geometry);
-    let name = options.branch.unwrap_or(BranchName::main());
-    match branch::named(region, geometry, &name) {
-        Ok(branch) => Ok(Some(branch)),
-        Err(Error::NoSuchBranch { .. }) => match options.access {
-            Access::ReadOnly if options.branch.is_none() => Ok(None),
-            Access::ReadWrite if options.branch.is_some() => {
-                let parent = options.parent.unwrap_or(BranchName::main());
-                volume.create_branch(&name, &parent)?;
-                branch::named(region, geometry, &name).map(Some)
-            }
-            _ => Err(Error::NoSuchBranch { branch: name }),
-        },
-        Err(error) => Err(error),
+impl Company {
+    /// Gives back what nobody can see any more. `space` is this mount's, if it owns its branch.
+    fn give_back<B: Backing>(
+        &mut self,
+        tree: &Tree<'_, B>,
+        space: Option<&mut Space>,
+    ) -> Result<()> {
+        tree.settle()?;
+        let table = Table::read(tree.region, tree.geometry)?;
+        self.reclaim.look(tree, &table)?;
+        self.others.look(tree, self.me.as_ref())?;
+        self.reclaim.drain(tree, &self.others, space).map(|_| ())
     }
 }

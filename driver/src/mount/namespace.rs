@@ -114,10 +114,10 @@ impl<P: Platform> Mount<P> {
     }
 
     fn make(&self, operation: Operation, target: TryVec<u8>) -> Result<Attributes> {
-        self.writing(|current| {
+        self.writing(|current, company| {
             let ino = current.index.next_ino();
             let entry = Entry { ino, time: self.volume.platform.now(), operation };
-            current.record(&self.volume, &entry, target, Reserve::Keep)?;
+            current.record(&self.volume, company, &entry, target, Reserve::Keep)?;
             current.index.attributes(self.volume.view(), ino)
         })
     }
@@ -155,14 +155,14 @@ impl<P: Platform> Mount<P> {
         check: impl FnOnce(FileType) -> Result<()>,
     ) -> Result<()> {
         let name = Name::new(name)?;
-        self.writing(|current| {
+        self.writing(|current, company| {
             let found = current.index.lookup(self.volume.view(), dir, name.as_bytes())?;
             let (ino, kind) = found.ok_or(Error::NotFound)?;
             check(kind)?;
             let time = self.volume.platform.now();
             let operation = Operation::Delete { parent: dir, name };
             let entry = Entry { ino, time, operation };
-            current.record(&self.volume, &entry, TryVec::new(), Reserve::Use)
+            current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Use)
         })
     }
 
@@ -183,7 +183,7 @@ impl<P: Platform> Mount<P> {
         mode: RenameMode,
     ) -> Result<()> {
         let (old_name, new_name) = (Name::new(old_name)?, Name::new(new_name)?);
-        self.writing(|current| {
+        self.writing(|current, company| {
             let view = self.volume.view();
             let (ino, _) =
                 current.index.lookup(view, old_dir, old_name.as_bytes())?.ok_or(Error::NotFound)?;
@@ -205,7 +205,7 @@ impl<P: Platform> Mount<P> {
                     exchange: mode == RenameMode::Exchange,
                 },
             };
-            current.record(&self.volume, &entry, TryVec::new(), Reserve::Keep)
+            current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)
         })
     }
 }

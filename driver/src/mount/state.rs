@@ -1,19 +1,24 @@
 //! What a mount knows of the branch it is on, and how it stays true.
 
-use crate::branch::{self, Branch};
-use crate::commit;
+use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::log::encode::encode;
+use crate::log::encode::{encode, Encoded};
 use crate::log::entry::Entry;
-use crate::log::writer::{LogWriter, Reserve};
+use crate::log::writer::{Base, LogWriter, Reserve};
+use crate::member::{FollowPosition, Member, Others};
 use crate::options::Access;
 use crate::platform::Platform;
+use crate::reclaim::{Reclaim, Stamp};
+use crate::replay::Source;
 use crate::space::Space;
 use crate::storage::TryVec;
-use crate::superblock::Delta;
+use crate::superblock::{Delta, Segments};
+use crate::tree::Tree;
 use crate::volume::Volume;
 use daxfs_format::branch::BranchName;
+use daxfs_format::coordination::TreeWord;
+use daxfs_format::LogPosition;
 
 /// The writing half of a mount that owns its branch.
 pub(crate) struct Writing {
@@ -26,82 +31,217 @@ pub(crate) struct Current {
     /// `None`: the base alone.
     pub(crate) branch: Option<Branch>,
     pub(crate) index: Index,
+    /// What the index was built from.
+    pub(crate) source: Source,
     /// `None`: the mount only looks.
     pub(crate) writing: Option<Writing>,
-    /// The commit sequence for which `frozen` and `discarded` hold.
-    sequence: u64,
+    /// The tree word for which `frozen` and `ended` hold.
+    tree: TreeWord,
     frozen: Option<BranchName>,
-    discarded: bool,
-    /// The index does not say what the log says: memory ran out between the two.
+    ended: bool,
+    /// The index does not say what the log says: an update of it failed half way.
     torn: bool,
 }
 
+/// What a mount knows of the others, and of what it shares with them.
+pub(crate) struct Company {
+    /// This mount's place in the member table; `None` where there is none: an image that never
+    /// changes, or a range that cannot be written to.
+    pub(crate) me: Option<Member>,
+    pub(crate) others: Others,
+    pub(crate) reclaim: Reclaim,
+}
+
 impl Current {
-    /// Replays `branch`; `None` is the base alone.
+    /// Replays `branch`; `None` is the base alone. To write, the member must own it.
     pub(crate) fn load<P: Platform>(
         volume: &Volume<P>,
-        branch: Option<Branch>,
+        branch: Option<(Branch, &Table)>,
+        tree: TreeWord,
         access: Access,
     ) -> Result<Self> {
-        // The sequence is read first: a change during replay is noticed by the first operation.
-        let sequence = match &volume.geometry.delta {
-            Delta::Segmented(segments) => commit::sequence(&volume.region, segments)?,
-            Delta::None | Delta::Plain(_) => 0,
-        };
-        let Some(branch) = branch else {
+        let Some((branch, table)) = branch else {
             let index = Index::new(&volume.base, volume.platform.random(), 0);
-            return Ok(Self::new(None, index, None, sequence));
+            let source = Source::new(&volume.geometry)?;
+            return Ok(Self::new(None, index, source, None, tree));
         };
-        let (index, space) = volume.replay(&branch, access)?;
-        let writing = match space {
-            Some(space) => Some(Writing { log: open_log(volume, &branch)?, space }),
-            None => None,
+        let mut space = match access {
+            Access::ReadWrite => Some(Space::new(volume.geometry.segments()?)?),
+            Access::ReadOnly => None,
         };
-        let mut current = Self::new(Some(branch), index, writing, sequence);
-        current.look(volume)?;
+        let (index, source) = volume.replay(table, &branch, space.as_mut())?;
+        let mut current = Self::new(Some(branch), index, source, None, tree);
+        if let Some(space) = space {
+            current.take_up(volume, space)?;
+        }
+        current.frozen = table.live_child(branch.id).map(|child| child.name);
         Ok(current)
     }
 
     const fn new(
         branch: Option<Branch>,
         index: Index,
+        source: Source,
         writing: Option<Writing>,
-        sequence: u64,
+        tree: TreeWord,
     ) -> Self {
-        Self { branch, index, writing, sequence, frozen: None, discarded: false, torn: false }
+        Self { branch, index, source, writing, tree, frozen: None, ended: false, torn: false }
     }
 
-    /// Whether the branch tree is as it was when this mount last looked: one load.
+    /// Becomes the writer of its branch, which the member owns.
+    pub(crate) fn take_up<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        mut space: Space,
+    ) -> Result<()> {
+        let branch = self.branch.as_ref().ok_or(Error::ReadOnly)?;
+        space.adopt(&volume.region, branch.id)?;
+        let segments = volume.geometry.segments()?;
+        let owner = (branch.id, branch.slot);
+        let log = LogWriter::new(segments, owner, branch.log, self.source.chain.as_ref())?;
+        self.writing = Some(Writing { log, space });
+        Ok(())
+    }
+
+    /// A live child that freezes the branch.
+    pub(crate) const fn frozen(&self) -> Option<BranchName> {
+        self.frozen
+    }
+
+    /// Whether nothing has happened since this mount last looked: one load, and one more for a mount
+    /// that follows a branch others write to.
     pub(crate) fn is_fresh<P: Platform>(&self, volume: &Volume<P>) -> Result<bool> {
-        match &volume.geometry.delta {
-            Delta::Segmented(segments) => {
-                Ok(commit::sequence(&volume.region, segments)? == self.sequence)
+        if !matches!(volume.geometry.delta, Delta::Segmented(_)) {
+            return Ok(true);
+        }
+        let tree = Tree::new(&volume.region, &volume.geometry)?;
+        if tree.raw_word()? != self.tree.to_word() {
+            return Ok(false);
+        }
+        match &self.source.chain {
+            Some(chain) if self.writing.is_none() => Ok(!chain.has_more(&volume.region)?),
+            _ => Ok(true),
+        }
+    }
+
+    /// Brings the state up to date: is this branch still live, does a child freeze it, what does
+    /// its log say now? Then tells the others that this was done.
+    pub(crate) fn refresh<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        company: &mut Company,
+    ) -> Result<()> {
+        if !matches!(volume.geometry.delta, Delta::Segmented(_)) {
+            return Ok(());
+        }
+        let tree = Tree::new(&volume.region, &volume.geometry)?;
+        let idle = tree.settle()?;
+        if idle != self.tree {
+            let table = Table::read(tree.region, tree.geometry)?;
+            self.look(volume, &table, company)?;
+            self.tree = idle;
+            if company.me.is_some() {
+                company.reclaim.look(&tree, &table)?;
             }
-            Delta::None | Delta::Plain(_) => Ok(true),
         }
+        if self.writing.is_none() && !self.ended {
+            let caught_up = volume.replay_on().catch_up(&mut self.index, None, &mut self.source);
+            self.torn |= caught_up.is_err();
+            caught_up?;
+        }
+        self.tell(volume, company)
     }
 
-    /// Looks at the branch tree again: is this branch still live, does a child freeze it?
-    pub(crate) fn refresh<P: Platform>(&mut self, volume: &Volume<P>) -> Result<()> {
-        if let Delta::Segmented(segments) = &volume.geometry.delta {
-            self.sequence = commit::sequence(&volume.region, segments)?;
-            self.look(volume)?;
+    /// Tells the others how far this mount has followed.
+    fn tell<P: Platform>(&self, volume: &Volume<P>, company: &Company) -> Result<()> {
+        let (Some(me), Delta::Segmented(segments)) = (&company.me, &volume.geometry.delta) else {
+            return Ok(());
+        };
+        if self.writing.is_none() {
+            me.read_up_to(&volume.region, segments, self.follow_position())?;
+        }
+        me.acknowledge(&volume.region, segments, self.tree.sequence)
+    }
+
+    /// How far this mount has read, as followers say it.
+    pub(crate) fn follow_position(&self) -> FollowPosition {
+        let generation = self.branch.map_or(0, |branch| branch.log.generation);
+        // A chain that was inherited does not change: the branch's own has not begun.
+        let own = self.branch.is_some_and(|branch| branch.log.head.is_some());
+        let at = self.source.chain.filter(|_| own).map_or(LogPosition::new(0), |c| c.position());
+        FollowPosition::new(generation, at)
+    }
+
+    /// Looks at the branch tree again.
+    fn look<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        table: &Table,
+        company: &Company,
+    ) -> Result<()> {
+        let segments = volume.geometry.segments()?;
+        if let Some(me) = &company.me {
+            // Whoever was taken for dead has lost its branch, even if the record does not say so yet.
+            self.ended |= !me.is_alive(&volume.region, segments)?;
+        }
+        let Some(old) = self.branch else { return Ok(()) };
+        let now =
+            table.iter().find(|now| now.slot == old.slot && now.id == old.id && now.is_live());
+        let owner = company.me.map(|me| me.index());
+        let Some(now) = now.filter(|now| self.writing.is_none() || now.word.owner == owner) else {
+            self.ended = true;
+            return Ok(());
+        };
+        self.branch = Some(*now);
+        self.frozen = table.live_child(now.id).map(|child| child.name);
+        let known = self.writing.as_ref().map_or(old.log, |writing| writing.log.word());
+        if now.log != known && !self.ended {
+            let followed = self.follow_log(volume, table, now);
+            self.torn |= followed.is_err();
+            followed?;
         }
         Ok(())
     }
 
-    fn look<P: Platform>(&mut self, volume: &Volume<P>) -> Result<()> {
-        let Some(branch) = &self.branch else { return Ok(()) };
-        let (region, geometry) = (&volume.region, &volume.geometry);
-        let now = branch::read(region, geometry, branch.slot)?;
-        self.discarded = !now.is_some_and(|now| now.id == branch.id && now.is_live());
-        self.frozen = branch::live_child(region, geometry, branch.id)?.map(|child| child.name);
-        Ok(())
+    /// The branch has another log than before: a child was committed into it, or its owner has
+    /// started or rewritten it.
+    fn follow_log<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        table: &Table,
+        branch: &Branch,
+    ) -> Result<()> {
+        let mut writing = self.writing.take();
+        if let (Some(writing), Some(chain)) = (&writing, &mut self.source.chain) {
+            if let Some(written) = writing.log.chain(volume.geometry.segments()?)? {
+                *chain = written;
+            }
+        }
+        let space = writing.as_mut().map(|writing| &mut writing.space);
+        let head = branch.log.head.ok_or(Error::Corrupt {
+            what: "log of a branch record",
+            at: u64::from(branch.slot.get()),
+        })?;
+        let mut replay = volume.replay_on();
+        let space = if replay.go_on(&mut self.index, space, &mut self.source, head)? {
+            writing.map(|writing| writing.space)
+        } else {
+            let mut space = match writing {
+                Some(_) => Some(Space::new(volume.geometry.segments()?)?),
+                None => None,
+            };
+            (self.index, self.source) = volume.replay(table, branch, space.as_mut())?;
+            space
+        };
+        match space {
+            Some(space) => self.take_up(volume, space),
+            None => Ok(()),
+        }
     }
 
     /// The state may be read from.
     pub(crate) const fn check_readable(&self) -> Result<()> {
-        if self.discarded || self.torn {
+        if self.ended || self.torn {
             Err(Error::Stale)
         } else {
             Ok(())
@@ -124,6 +264,7 @@ impl Current {
     pub(crate) fn record<P: Platform>(
         &mut self,
         volume: &Volume<P>,
+        company: &mut Company,
         entry: &Entry,
         target: TryVec<u8>,
         reserve: Reserve,
@@ -132,24 +273,142 @@ impl Current {
         self.index.check(view, entry)?;
         self.index.prepare(view, entry)?;
         let encoded = encode(entry)?;
+        self.publish(volume, company, (&encoded, &target), reserve)?;
         let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
-        let segments = volume.geometry.segments()?;
-        writing.log.append(&volume.region, segments, &encoded, &target, reserve)?;
         let applied = self.index.apply(view, Some(&mut writing.space), entry, target);
         // The entry is published. An index that does not know it must not answer any more.
         self.torn = applied.is_err();
-        applied
+        applied?;
+        if writing.space.has_dropped() {
+            let pages = writing.space.take_dropped();
+            let stamp = self.stamp();
+            company.reclaim.pages(&pages, stamp);
+        }
+        self.drain(volume, company)
     }
-}
 
-/// The writing end of `branch`'s log.
-pub(crate) fn open_log<P: Platform>(volume: &Volume<P>, branch: &Branch) -> Result<LogWriter> {
-    let segments = volume.geometry.segments()?;
-    let record = volume.geometry.branch_record(branch.slot)?;
-    // The record may have got its log since it was read.
-    let head = branch::read(&volume.region, &volume.geometry, branch.slot)?
-        .filter(|now| now.id == branch.id)
-        .ok_or(Error::Stale)?
-        .head(&volume.geometry)?;
-    LogWriter::open(&volume.region, segments, branch.id, record, head)
+    /// Appends an encoded entry to the log, which is compacted first where that pays.
+    fn publish<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        company: &mut Company,
+        encoded: (&Encoded, &[u8]),
+        reserve: Reserve,
+    ) -> Result<()> {
+        let segments = volume.geometry.segments()?;
+        let writing = self.writing.as_ref().ok_or(Error::ReadOnly)?;
+        if writing.log.is_at_border(segments, encoded.0.total()) && self.compaction_pays(segments) {
+            // Where there is no room for it the log just grows on.
+            let _ = self.compact(volume, company);
+        }
+        match self.append(volume, encoded, reserve) {
+            Err(Error::NoSpace) if self.source.segments.count() > 2 => {
+                self.compact(volume, company)?;
+                self.append(volume, encoded, reserve)
+            }
+            appended => appended,
+        }
+    }
+
+    fn append<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        encoded: (&Encoded, &[u8]),
+        reserve: Reserve,
+    ) -> Result<()> {
+        self.start_log(volume, reserve)?;
+        let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
+        let segments = volume.geometry.segments()?;
+        let chain = &mut self.source.segments;
+        writing.log.append(&volume.region, segments, encoded, reserve, chain)
+    }
+
+    /// Whether the log is much longer than a snapshot of what it says would be.
+    fn compaction_pays(&self, segments: &Segments) -> bool {
+        let snapshot = self.index.snapshot_size().div_ceil(segments.size());
+        self.source.segments.count() > 2 * snapshot + 4
+    }
+
+    /// Replaces the log, and all it goes on from, by a snapshot.
+    pub(crate) fn compact<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        company: &mut Company,
+    ) -> Result<()> {
+        let (region, geometry) = (&volume.region, &volume.geometry);
+        let segments = geometry.segments()?;
+        let branch = self.branch.ok_or(Error::ReadOnly)?;
+        let (index, writing) = (&self.index, self.writing.as_mut().ok_or(Error::ReadOnly)?);
+        let chain = writing.log.rewrite(region, geometry, |log, chain| {
+            index.save(&mut |entry, target| {
+                let encoded = encode(entry)?;
+                log.append(region, segments, (&encoded, target), Reserve::Use, chain)
+            })
+        })?;
+        self.source = Source { chain: writing.log.chain(segments)?, segments: chain };
+        if let Some(branch) = &mut self.branch {
+            branch.log = writing.log.word();
+        }
+        // Followers have to read the new log before the old one's segments are used again. Who has
+        // followed the tree to this sequence has.
+        let tree = Tree::new(region, geometry)?;
+        let sequence = match tree.bump().and_then(|()| tree.settle()) {
+            Ok(idle) => idle.sequence,
+            // The next owner of the branch finds the old log's segments.
+            Err(_) => return Ok(()),
+        };
+        let mut garbage = writing.space.garbage(region, &[branch.id], &self.source.segments)?;
+        let spare = writing.log.spare();
+        garbage.retain(|segment| {
+            let index = u64::from(segment.index.get());
+            Some(segment.index) != spare && !writing.space.holds(index)
+        });
+        company.reclaim.segments(&garbage, Stamp { sequence, ..self.stamp() });
+        self.drain(volume, company)
+    }
+
+    /// The stamp for what this mount has just put out of sight.
+    pub(crate) fn stamp(&self) -> Stamp {
+        let position = match (&self.branch, &self.writing) {
+            (Some(branch), Some(writing)) => {
+                let at = writing.log.position();
+                Some((branch.id, FollowPosition::new(writing.log.word().generation, at)))
+            }
+            _ => None,
+        };
+        Stamp { sequence: self.tree.sequence, position }
+    }
+
+    /// Gives back what nobody can see any more.
+    pub(crate) fn drain<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        company: &mut Company,
+    ) -> Result<()> {
+        if company.reclaim.is_empty() || company.me.is_none() {
+            return Ok(());
+        }
+        let tree = Tree::new(&volume.region, &volume.geometry)?;
+        company.others.look(&tree, company.me.as_ref())?;
+        let space = self.writing.as_mut().map(|writing| &mut writing.space);
+        company.reclaim.drain(&tree, &company.others, space).map(|_| ())
+    }
+
+    /// Makes sure that the branch has a log of its own.
+    fn start_log<P: Platform>(&mut self, volume: &Volume<P>, reserve: Reserve) -> Result<()> {
+        let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
+        let base = Base { chain: self.source.chain.as_ref(), next_ino: self.index.next_ino() };
+        let (region, geometry) = (&volume.region, &volume.geometry);
+        let segments = &mut self.source.segments;
+        if writing.log.start(region, geometry, base, reserve, segments)? {
+            self.source.chain = writing.log.chain(geometry.segments()?)?;
+            if let Some(branch) = &mut self.branch {
+                branch.log = writing.log.word();
+            }
+            // Followers look at the tree word, and at the log they know: they have to learn of this
+            // one. Should that fail they learn of it later.
+            let _ = Tree::new(region, geometry)?.bump();
+        }
+        Ok(())
+    }
 }

@@ -30,6 +30,15 @@ pub enum StoreOrder {
     Release,
 }
 
+/// What a fence orders.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fence {
+    /// Loads before it come before loads and stores after it.
+    Loads,
+    /// Everything before it comes before everything after it.
+    Full,
+}
+
 /// Raw access to a shared range.
 ///
 /// # Safety
@@ -39,6 +48,11 @@ pub enum StoreOrder {
 pub unsafe trait Backing {
     /// Bytes of the range.
     fn size(&self) -> u64;
+
+    /// Whether the range can be written to.
+    fn is_writable(&self) -> bool {
+        true
+    }
 
     /// Loads a word.
     ///
@@ -60,6 +74,14 @@ pub unsafe trait Backing {
     ///
     /// `offset` is a multiple of 8 and `offset + 8 <= size`.
     unsafe fn compare_exchange(&self, offset: usize, current: u64, new: u64) -> Result<u64, u64>;
+
+    /// Orders accesses to the range.
+    fn fence(&self, fence: Fence) {
+        core::sync::atomic::fence(match fence {
+            Fence::Loads => Ordering::Acquire,
+            Fence::Full => Ordering::SeqCst,
+        });
+    }
 
     /// Copies bytes out of the range.
     ///

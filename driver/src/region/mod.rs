@@ -1,7 +1,7 @@
 //! Checked access to the shared range.
 //!
 //! [`Region`] is the only way the engine touches the range. It owns one promise: **every access is
-//! inside the range and words are aligned**, checked in [`Region::check`] and nowhere else. What is
+//! inside the range and words are aligned**, checked in `Region::check` and nowhere else. What is
 //! read is a copy; there is no `&T` or `&[u8]` into the range, because other kernels change it at
 //! any time.
 //!
@@ -16,7 +16,7 @@
 mod backing;
 mod slice;
 
-pub use backing::{Backing, LoadOrder, MappedRange, StoreOrder};
+pub use backing::{Backing, Fence, LoadOrder, MappedRange, StoreOrder};
 pub use slice::SharedSlice;
 
 use crate::error::{Error, Result};
@@ -37,6 +37,11 @@ impl<B: Backing> Region<B> {
     /// Bytes of the range.
     pub fn size(&self) -> u64 {
         self.backing.size()
+    }
+
+    /// Whether the range can be written to.
+    pub fn is_writable(&self) -> bool {
+        self.backing.is_writable()
     }
 
     /// The one check of bounds, overflow and alignment: `len` bytes at `at` lie in the range, and
@@ -96,6 +101,11 @@ impl<B: Backing> Region<B> {
         let offset = self.check(at, 8, 8)?;
         // SAFETY: `check` found 8 aligned bytes at `offset` inside the backing.
         Ok(unsafe { self.backing.compare_exchange(offset, current, new) })
+    }
+
+    /// Orders accesses to the range around it.
+    pub fn fence(&self, fence: Fence) {
+        self.backing.fence(fence);
     }
 
     /// Copies bytes out of the range into private memory.

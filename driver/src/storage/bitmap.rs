@@ -80,6 +80,12 @@ impl Bitmap {
         to
     }
 
+    /// How many bits are 1.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
     fn word(&self, at: u64) -> Option<u64> {
         self.words.get(usize::try_from(at / 64).ok()?).copied()
     }

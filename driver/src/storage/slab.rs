@@ -32,6 +32,12 @@ impl<T> Slab<T> {
         self.places.reserve(count)
     }
 
+    /// All numbers in use are below this.
+    #[must_use]
+    pub fn capacity_used(&self) -> u64 {
+        self.places.len() as u64
+    }
+
     /// Stores `value` and returns its number.
     ///
     /// # Errors

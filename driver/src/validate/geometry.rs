@@ -6,8 +6,10 @@ use crate::error::Result;
 use crate::region::{Backing, Region};
 use crate::superblock::{Delta, Geometry};
 use daxfs_format::base::BaseSuperblock;
+use daxfs_format::extension::ExtensionHeader;
 use daxfs_format::superblock::Superblock;
-use daxfs_format::RegionOffset;
+use daxfs_format::{BranchId, RegionOffset};
+use zerocopy::IntoBytes;
 
 pub(super) fn check<B: Backing>(
     region: &Region<B>,
@@ -40,7 +42,14 @@ pub(super) fn check<B: Backing>(
         report.expect(alloc == 0, subject, "log allocation of a static image", alloc);
         let next = raw.next_branch_id.get();
         report.expect(next == 0, subject, "next branch id of a static image", next);
+    } else {
+        let next = raw.next_branch_id.get();
+        let good = next > 0 && next <= BranchId::MAX.get();
+        report.expect(good, subject, "next branch id", next);
     }
+    let active = raw.active_branches.get();
+    let slots = geometry.branch_slots;
+    report.expect(active <= slots, subject, "more active branches than records", active.into());
     let next_ino = raw.next_inode_id.get();
     let first_new = u64::from(base.inode_count()) + 1;
     report.expect(next_ino == first_new, subject, "next inode number", next_ino);
@@ -52,9 +61,7 @@ pub(super) fn check<B: Backing>(
         };
         report.expect(good, subject, "log allocation outside of the delta region", alloc);
     }
-    let extension = &raw.extension;
-    let zero = extension.reserved.iter().all(|&b| b == 0) && extension.reserved_tail.get() == 0;
-    report.expect(zero, subject, "reserved bytes of the extension header are not zero", 128);
+    extension(&raw.extension, geometry, report);
 
     let raw: BaseSuperblock = region.read(geometry.base.start)?;
     let subject = Subject::BaseSuperblock;
@@ -71,4 +78,26 @@ pub(super) fn check<B: Backing>(
     let none = raw.features_magic.get() == 0 && raw.features.get() == 0;
     report.expect(known || none, subject, "unknown base features", raw.features.get().into());
     Ok(())
+}
+
+fn extension(raw: &ExtensionHeader, geometry: &Geometry, report: &mut Report<'_>) {
+    let subject = Subject::Superblock;
+    let zero = raw.reserved.iter().all(|&b| b == 0);
+    report.expect(zero, subject, "reserved bytes of the extension header are not zero", 128);
+    if let Delta::Segmented(segments) = &geometry.delta {
+        report.expect(segments.count > 0, subject, "no segments", 128);
+    } else if raw.magic.get() == 0 {
+        let zero = raw.as_bytes().iter().all(|&b| b == 0);
+        report.expect(zero, subject, "an upgrade was interrupted: mount for writing", 128);
+    } else {
+        let zero = raw.coordination_offset.get() == 0
+            && raw.member_table_offset.get() == 0
+            && raw.segment_map_offset.get() == 0
+            && raw.segments_offset.get() == 0
+            && raw.segment_count.get() == 0
+            && raw.segment_shift.get() == 0
+            && raw.member_count.get() == 0
+            && raw.lease_ms.get() == 0;
+        report.expect(zero, subject, "an extension header without the feature it is for", 128);
+    }
 }

@@ -5,9 +5,9 @@
 //!
 //! | module | what it checks |
 //! |---|---|
-//! | [`geometry`] | superblocks and extension header: reserved and informational fields |
-//! | [`tree`] | inodes and directories of the base |
-//! | [`branches`] | branch table, segment map, coordination block, logs |
+//! | `geometry` | superblocks and extension header: reserved and informational fields |
+//! | `tree` | inodes and directories of the base |
+//! | `branches` | branch table, segment map, coordination block, logs |
 
 mod branches;
 mod geometry;
@@ -80,7 +80,7 @@ pub struct Summary {
     pub dirents: u64,
     /// Live branches.
     pub branches: u64,
-    /// Log entries, those of shared ancestors counted for each leaf of the branch tree.
+    /// Log entries, those of shared ancestors counted for each branch.
     pub log_entries: u64,
 }
 

@@ -92,6 +92,10 @@ impl<B: Backing> Walk<'_, B> {
             let rdev = u64::from(raw.rdev.get());
             report.expect(rdev == 0, subject, "device number", rdev);
         }
+        if !self.base.features().contains(BaseFeatures::INODE_EXTRA) {
+            let (sec, nsec) = (raw.mtime_sec.get() as u64, u64::from(raw.mtime_nsec.get()));
+            report.expect(sec | nsec == 0, subject, "time without the feature for it", sec);
+        }
         let nsec = raw.mtime_nsec.get();
         report.expect(nsec < 1_000_000_000, subject, "nanoseconds", nsec.into());
         if inode.size == 0 && self.base.data_end() < raw.data_offset.get() {

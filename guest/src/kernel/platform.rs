@@ -26,6 +26,11 @@ impl Platform for BareMetal {
         daxfs_guest::fill::Stream::new(seed).fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
+
+    fn kernel_id(&self) -> u64 {
+        static ID: spin::Once<u64> = spin::Once::new();
+        *ID.call_once(|| self.random())
+    }
 }
 
 /// [`spin::RwLock`] as an engine lock. No interrupt handler takes one, so on one processor it is

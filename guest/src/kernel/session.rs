@@ -35,8 +35,8 @@ pub fn run(request: &Request<'_>) -> u8 {
     status
 }
 
-/// Mounts the image. Stores into the base image fault from then on, and all stores do where the
-/// mount is read-only.
+/// Mounts the image. Stores into the base image fault from then on, and all stores do where nothing
+/// ever changes.
 fn mount(request: &Request<'_>) -> daxfs::Result<Mount<BareMetal>> {
     let region = memory::shared_region().ok_or(Error::NoMemory)?;
     let geometry = Geometry::read(&region)?;
@@ -45,7 +45,9 @@ fn mount(request: &Request<'_>) -> daxfs::Result<Mount<BareMetal>> {
     if !request.write_demanded && geometry.branch_slots == 0 {
         options = MountOptions { access: Access::ReadOnly, branch: None, keep: false, ..options };
     }
-    if options.access == Access::ReadWrite {
+    // A mount that only looks writes too, where others may write: that it is there, and how far it
+    // has looked.
+    if geometry.branch_slots > 0 {
         let base = geometry.base;
         let before = Span { start: RegionOffset::new(0), len: base.start.get() };
         let behind = Span {
@@ -66,7 +68,7 @@ fn interact(shell: &mut Shell<'_, BareMetal, Machine>) -> u8 {
     loop {
         shell.prompt();
         loop {
-            let byte = wait_for_byte();
+            let byte = wait_for_byte(shell);
             match editor.feed(byte, &mut serial::write_console) {
                 Event::None => {}
                 Event::Abandoned => break,
@@ -81,11 +83,12 @@ fn interact(shell: &mut Shell<'_, BareMetal, Machine>) -> u8 {
 
 /// The next byte from the console. The processor sleeps until the next tick of the timer if there
 /// is none, or goes on asking where there is no timer.
-fn wait_for_byte() -> u8 {
+fn wait_for_byte(shell: &Shell<'_, BareMetal, Machine>) -> u8 {
     loop {
         if let Some(byte) = serial::read_console() {
             return byte;
         }
+        shell.tick();
         if interrupts::are_enabled() {
             x86_64::instructions::hlt();
         } else {

@@ -77,6 +77,7 @@ impl<'a, P: Platform + 'static, S: System> Shell<'a, P, S> {
             if words.is_empty() {
                 return Flow::Continue;
             }
+            self.tick();
             let status = self.run_command(&words);
             self.fail(status);
             if let Some(status) = self.halt.take() {
@@ -106,6 +107,20 @@ impl<'a, P: Platform + 'static, S: System> Shell<'a, P, S> {
                 failure.status()
             }
         }
+    }
+
+    /// Shows the other kernels that this one lives, and follows what they do. To be called often:
+    /// between commands, inside long ones, and while nothing happens.
+    pub fn tick(&self) {
+        let now = u64::try_from(self.system.uptime().as_millis()).unwrap_or(u64::MAX);
+        // What is wrong with the mount is told by the next command that needs it.
+        let _ = self.mount.tick(now.saturating_add(1));
+    }
+
+    /// Whether the operator asked for the running command to end.
+    fn interrupted(&mut self) -> bool {
+        self.tick();
+        self.system.interrupted()
     }
 
     fn explain(&mut self, command: &Command<P, S>, failure: Failure<'_>) {

@@ -35,7 +35,8 @@ fn rename_mode() -> impl Strategy<Value = RenameMode> {
 
 /// Offsets and lengths around page and node borders, and anywhere.
 fn extent() -> impl Strategy<Value = (usize, usize)> {
-    let offset = prop_oneof![0..20_000_usize, (0..70_usize).prop_map(|p| p * 4096), 4090..4100_usize];
+    let offset =
+        prop_oneof![0..20_000_usize, (0..70_usize).prop_map(|p| p * 4096), 4090..4100_usize];
     let len = prop_oneof![0..300_usize, Just(4096), 1..20_000_usize, Just(300_000)];
     (offset, len)
 }
@@ -58,6 +59,7 @@ enum Step {
     Remount,
     CreateBranch(usize, Option<usize>),
     Switch(usize),
+    Compact,
     Commit,
     Abort,
 }
@@ -87,6 +89,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..5_usize, prop::option::of(0..5_usize))
             .prop_map(|(n, p)| Step::CreateBranch(n, p)),
         1 => (0..5_usize).prop_map(Step::Switch),
+        1 => Just(Step::Compact),
         1 => Just(Step::Commit),
         1 => Just(Step::Abort),
     ]
@@ -187,6 +190,7 @@ impl Pair {
             branch: BranchName::new(self.model.current.as_bytes()),
             access: Access::ReadWrite,
             keep: true,
+            exclusive: true,
             ..Default::default()
         };
         self.mount = Some(Mount::new(StdPlatform, self.region(), &options).unwrap());
@@ -275,6 +279,7 @@ impl Pair {
                 model.create(BRANCHES[*name], parent.map(|p| BRANCHES[p]))
             }
             Step::Switch(name) => model.switch(BRANCHES[*name]),
+            Step::Compact => model.tree_mut().map(|_| ()),
             Step::Commit => model.commit(),
             Step::Abort => model.abort(),
         }
@@ -358,6 +363,7 @@ impl Pair {
                 mount.create_branch(&branch(*name), parent.as_ref())
             }
             Step::Switch(name) => mount.switch(&branch(*name)),
+            Step::Compact => mount.compact(),
             Step::Commit => mount.commit(),
             Step::Abort => mount.abort(),
         }
@@ -392,9 +398,8 @@ fn parent<'p>(mount: &TestMount, path: &'p [Vec<u8>]) -> daxfs::Result<(Ino, &'p
 }
 
 fn compare(mount: &TestMount, ino: Ino, tree: &Tree, id: reference::Id, path: &mut Vec<Vec<u8>>) {
-    let shown = || {
-        path.iter().map(|n| String::from_utf8_lossy(n)).fold(String::new(), |s, n| s + "/" + &n)
-    };
+    let shown =
+        || path.iter().map(|n| String::from_utf8_lossy(n)).fold(String::new(), |s, n| s + "/" + &n);
     let node = tree.node(id);
     let attributes = mount.getattr(ino).unwrap();
     assert_eq!(attributes.kind, node.kind(), "{}", shown());

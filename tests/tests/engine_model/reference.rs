@@ -247,18 +247,16 @@ impl Branches {
         Ok(&mut self.all.iter_mut().find(|b| b.name == current).unwrap().tree)
     }
 
-    fn leave(&mut self) {
-        if self.writable && !self.held.contains(&self.current) {
-            self.held.push(self.current.clone());
-        }
-    }
-
     pub fn create(&mut self, name: &str, parent: Option<&str>) -> Outcome {
         let parent = parent.unwrap_or(&self.current).to_owned();
         let tree = self.get(&parent).ok_or(Errno::ENOENT)?.tree.clone();
-        self.leave();
         if self.get(name).is_some() {
             return Err(Errno::EEXIST);
+        }
+        if parent != self.current {
+            self.held.clear();
+        } else if self.writable {
+            self.held.push(self.current.clone());
         }
         self.all.push(Branch { name: name.to_owned(), parent: Some(parent), tree });
         self.current = name.to_owned();
@@ -268,7 +266,9 @@ impl Branches {
 
     pub fn switch(&mut self, name: &str) -> Outcome {
         self.get(name).ok_or(Errno::ENOENT)?;
-        self.leave();
+        if self.current != name || !self.writable {
+            self.held.clear();
+        }
         self.current = name.to_owned();
         self.writable = true;
         Ok(())

@@ -1,5 +1,6 @@
 //! Leaving: how a kernel that is done, or cannot go on, says so.
 
+use super::serial;
 use core::sync::atomic::{AtomicBool, Ordering};
 use daxfs::format::handover::{EXIT_PORT, ExitStatus};
 use x86_64::instructions::{hlt, interrupts, port::Port};
@@ -17,6 +18,7 @@ pub fn machine_is_shared() {
 /// to end, the processor stops for good.
 pub fn exit(status: ExitStatus) -> ! {
     interrupts::disable();
+    serial::drain();
     // Relaxed: one processor.
     if OWNS_MACHINE.load(Ordering::Relaxed) {
         let mut port = Port::new(EXIT_PORT);

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 use daxfs_guest::console::TypeAhead;
 use spin::Mutex;
 use uart_16550::backend::PioBackend;
+use uart_16550::spec::registers::LSR;
 use uart_16550::{BaudRate, Config, Uart16550};
 
 /// I/O port of the console, unless the starter says otherwise.
@@ -14,6 +15,10 @@ const COM2: u16 = 0x2f8;
 
 /// I/O port of the console.
 static CONSOLE: AtomicU16 = AtomicU16::new(COM1);
+/// I/O port of the second serial port; 0 while it is not this kernel's.
+static OUTPUT: AtomicU16 = AtomicU16::new(0);
+/// Bound on waiting for a line that nobody reads, in looks at the port: some seconds.
+const PATIENCE: u32 = 10_000_000;
 
 type Port = Uart16550<PioBackend>;
 
@@ -34,6 +39,9 @@ pub fn init(console: u16, with_output: bool) {
     let mut ports = PORTS.lock();
     ports.console = open(console);
     ports.output = if with_output { open(COM2) } else { None };
+    let output = if ports.output.is_some() { COM2 } else { 0 };
+    // Relaxed: one processor.
+    OUTPUT.store(output, Ordering::Relaxed);
 }
 
 fn open(base: u16) -> Option<Port> {
@@ -99,6 +107,18 @@ pub fn emergency() -> impl fmt::Write {
     // A guard may be held by whatever failed; the port itself is always fit for another byte.
     // Relaxed: one processor.
     Ports { console: new(CONSOLE.load(Ordering::Relaxed)), output: None, typed: TypeAhead::new() }
+}
+
+/// Waits until everything written has left the ports: what is still in them when the machine ends
+/// is lost. Takes no lock.
+pub fn drain() {
+    // Relaxed: one processor.
+    for base in [CONSOLE.load(Ordering::Relaxed), OUTPUT.load(Ordering::Relaxed)] {
+        if let Some(mut port) = Some(base).filter(|&base| base != 0).and_then(new) {
+            // Where there is no port, all bits read as set.
+            let _ = (0..PATIENCE).any(|_| port.lsr().contains(LSR::TRANSMITTER_EMPTY));
+        }
+    }
 }
 
 impl fmt::Write for Ports {

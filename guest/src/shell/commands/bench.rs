@@ -174,7 +174,7 @@ impl<P: Platform + 'static, S: System> Shell<'_, P, S> {
         let start = self.system.uptime();
         for i in 0..count {
             step(self, i)?;
-            if self.system.interrupted() {
+            if self.interrupted() {
                 return Err(Failure::Interrupted);
             }
         }
@@ -205,7 +205,7 @@ impl<P: Platform + 'static, S: System> Shell<'_, P, S> {
         let start = self.system.uptime();
         for i in 0..count {
             step(i).at(DIRECTORY)?;
-            if self.system.interrupted() {
+            if self.interrupted() {
                 return Err(Failure::Interrupted);
             }
         }

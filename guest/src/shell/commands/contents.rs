@@ -144,7 +144,7 @@ pub fn fill<'w, P: Platform + 'static, S: System>(
     piece.resize(PIECE, 0).at(word)?;
     let mut done = 0;
     while done < size {
-        if shell.system.interrupted() {
+        if shell.interrupted() {
             return Err(Failure::Interrupted);
         }
         let len = (size - done).min(PIECE as u64);
@@ -262,7 +262,7 @@ impl<P: Platform + 'static, S: System> Shell<'_, P, S> {
             let mut done = 0;
             while done < extent_len {
                 chunks = chunks.wrapping_add(1);
-                if chunks.is_multiple_of(PATIENCE) && self.system.interrupted() {
+                if chunks.is_multiple_of(PATIENCE) && self.interrupted() {
                     return Err(Failure::Interrupted);
                 }
                 // Up to a page boundary, so that what follows is aligned.

@@ -333,7 +333,7 @@ impl<P: Platform + 'static, S: System> Shell<'_, P, S> {
         let entries = self.entries(top.ino).at(word)?;
         levels.push(Level { entries, next: 0, path_len: path.len() }).at(word)?;
         while let Some(level) = levels.last_mut() {
-            if self.system.interrupted() {
+            if self.interrupted() {
                 return Err(Failure::Interrupted);
             }
             path.truncate(level.path_len);

@@ -6,7 +6,7 @@
 //! | [`listing`] | ls, stat, tree, find, du, readlink |
 //! | [`names`] | mkdir, rmdir, rm, mv, ln, mkfifo, chmod, chown, cd, pwd |
 //! | [`branches`] | branch |
-//! | [`status`] | df, mount, meminfo, date, uptime |
+//! | [`status`] | df, mount, members, meminfo, date, uptime |
 //! | [`control`] | help, echo, halt, crash |
 //! | [`bench`] | bench |
 //! | [`selftest`] | selftest |
@@ -80,6 +80,7 @@ impl<P: Platform + 'static, S: System> Shell<'_, P, S> {
             "work with branches" branches::branch;
         "sync" "" "write down what only this kernel knows" status::sync;
         "df" "" "show space" status::df;
+        "members" "" "list the mounts that share the image" status::members;
         "mount" "" "show what is mounted, and how" status::mount;
         "meminfo" "" "show the kernel's memory and address space" status::meminfo;
         "date" "" "print the time of day" status::date;

@@ -229,7 +229,7 @@ impl<P: Platform + 'static, S: System> Shell<'_, P, S> {
         way.push((dir, TryVec::from_slice(name).at(word)?)).at(word)?;
         let mut at = found.ino;
         loop {
-            if self.system.interrupted() {
+            if self.interrupted() {
                 return Err(Failure::Interrupted);
             }
             match self.empty(at).at(word)? {

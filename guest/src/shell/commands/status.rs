@@ -4,7 +4,7 @@ use super::super::failure::Failure;
 use super::super::{Shell, access_name, format};
 use super::{Arguments, Outcome};
 use crate::{Protection, System};
-use daxfs::Platform;
+use daxfs::{MemberInfo, MemberState, Platform};
 
 const fn none<'w>(words: Arguments<'_, 'w>) -> Outcome<'w> {
     if words.is_empty() { Ok(()) } else { Err(Failure::Usage) }
@@ -75,6 +75,39 @@ pub fn mount<'w, P: Platform + 'static, S: System>(
     }
     let keep = if info.keep { ", kept" } else { "" };
     shell.print(format_args!("access  {}{keep}\n", access_name(info.access)));
+    Ok(())
+}
+
+/// Lists the mounts that share the image, this one with a star.
+pub fn members<'w, P: Platform + 'static, S: System>(
+    shell: &mut Shell<'_, P, S>,
+    words: Arguments<'_, 'w>,
+) -> Outcome<'w> {
+    none(words)?;
+    let mut members: daxfs::storage::TryVec<MemberInfo> = daxfs::storage::TryVec::new();
+    let mut full = Ok(());
+    shell.mount.members(&mut |member| {
+        if full.is_ok() {
+            full = members.push(*member);
+        }
+    })?;
+    full?;
+    let here = shell.mount.info().member;
+    for member in members.iter() {
+        let index = member.index.get();
+        let mark = if Some(index) == here { '*' } else { ' ' };
+        let state = match member.state {
+            MemberState::Free => continue,
+            MemberState::Joining => "joining",
+            MemberState::Alive => "alive",
+            MemberState::Expired => "expired",
+        };
+        let identity = member.identity;
+        let name = identity.name.split(|&b| b == 0).next().unwrap_or(&[]);
+        let (name, kernel) = (format::text(name), identity.kernel);
+        shell.print(format_args!("{mark} {index} {name} (kernel {kernel:016x}), {state}"));
+        shell.print(format_args!(", heartbeat {}\n", member.heartbeat));
+    }
     Ok(())
 }
 

@@ -249,7 +249,8 @@ impl Base {
             gid: raw.gid.get(),
             size,
             data,
-            nlink: raw.nlink.get(),
+            // An inode of the base has one name. v3's own tool notes what the source had.
+            nlink: if kind == FileType::Directory { raw.nlink.get() } else { 1 },
             rdev: if extra && kind.is_device() { raw.rdev.get() } else { 0 },
             mtime: if extra {
                 Timestamp::new(raw.mtime_sec.get(), raw.mtime_nsec.get())

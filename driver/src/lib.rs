@@ -74,7 +74,7 @@ pub use member::{Identity, MemberInfo};
 pub use mount::{Info, LastLink, Mount, RenameMode, StatFs};
 pub use options::{parse_number, parse_size, Access, MountOptions, ParsedOptions};
 pub use platform::{Lock, Platform};
-pub use region::{Backing, MappedRange, Region, SharedSlice};
+pub use region::{Backing, MappedRange, Persistence, Region, SharedSlice};
 pub use superblock::{Delta, Geometry, Segments, Span};
 pub use validate::{validate, Problem, Summary};
 pub use volume::{BranchInfo, Volume};

@@ -1,6 +1,7 @@
 //! Mount options, in the syntax of `mount -o` (and of a guest's handover command line).
 
 use crate::error::{Error, Result};
+use crate::region::Persistence;
 use daxfs_format::branch::BranchName;
 
 /// What a mount may do.
@@ -39,13 +40,15 @@ pub struct ParsedOptions {
     pub phys: Option<u64>,
     /// `size=`: bytes of the range.
     pub size: Option<u64>,
+    /// `persist=`: whether the range outlives the power.
+    pub persistence: Persistence,
     /// The rest.
     pub mount: MountOptions,
 }
 
 impl MountOptions {
     /// Parses `phys=ADDR,size=SIZE,rw|ro,branch=NAME,parent=NAME,name=NAME,
-    /// validate,keep,exclusive`. Numbers are decimal
+    /// persist=none|flush,validate,keep,exclusive`. Numbers are decimal
     /// or `0x`; sizes take the suffixes K, M and G. Empty options are ignored.
     ///
     /// # Errors
@@ -74,6 +77,11 @@ impl MountOptions {
                 (b"parent", Some(value)) => {
                     mount.parent =
                         Some(BranchName::new(value).ok_or(Error::InvalidArgument("parent="))?);
+                }
+                (b"persist", Some(b"none")) => parsed.persistence = Persistence::Volatile,
+                (b"persist", Some(b"flush")) => parsed.persistence = Persistence::Persistent,
+                (b"persist", Some(_)) => {
+                    return Err(Error::InvalidArgument("persist= is none or flush"));
                 }
                 (b"name", Some(value)) => {
                     mount.name =
@@ -140,9 +148,17 @@ mod tests {
 
     #[test]
     fn wrong_options_are_refused() {
-        for text in
-            ["phys", "phys=", "phys=zz", "size=1X", "size=99999999999G", "branch=", "rw=1", "bogus"]
-        {
+        for text in [
+            "phys",
+            "phys=",
+            "persist=",
+            "phys=zz",
+            "size=1X",
+            "size=99999999999G",
+            "branch=",
+            "rw=1",
+            "bogus",
+        ] {
             let result = MountOptions::parse(text.as_bytes());
             assert!(matches!(result, Err(Error::InvalidArgument(_))), "{text}");
         }

@@ -156,6 +156,10 @@ unsafe impl Backing for MappedFile {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.range.compare_exchange(offset, current, new) }
     }
+    unsafe fn write_back(&self, offset: usize, len: usize) {
+        // SAFETY: the caller's conditions are the same.
+        unsafe { self.range.write_back(offset, len) }
+    }
     unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.range.copy_out(offset, into) }

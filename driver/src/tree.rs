@@ -108,7 +108,8 @@ impl<'r, B: Backing> Tree<'r, B> {
             .ok_or(Error::OutOfBounds { offset: start.get(), len: TREE_OFFSET })
     }
 
-    /// Finishes what is in progress; returns the idle word.
+    /// Finishes what is in progress; returns the idle word. Whoever cannot write to the range takes
+    /// the records as they are: somebody else finishes.
     ///
     /// # Errors
     ///
@@ -118,6 +119,9 @@ impl<'r, B: Backing> Tree<'r, B> {
             let word = self.word()?;
             if word.operation == TreeOperation::Idle {
                 return Ok(word);
+            }
+            if !self.region.is_writable() {
+                return Ok(TreeWord::idle(word.sequence));
             }
             self.finish(word)?;
         }

@@ -1,1 +1,29 @@
-//! runner
+//! Runs the guest kernel: sets up what is missing on this machine, makes images, starts QEMU.
+//!
+//! The binary is a thin layer over this library, which the integration tests use as well.
+//!
+//! # Module structure
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`setup`] | QEMU, the bare-metal target, the guest's ELF: found or made, cached |
+//! | [`image`] | images from directories and files |
+//! | [`memory`] | the shared memory file a machine gets |
+//! | [`qemu`] | the command line, the process, the accelerator |
+//! | [`guest`] | one run of the guest kernel |
+//! | [`commands`] | what the subcommands do |
+//! | [`console`] | how the runner talks |
+//! | [`error`] | what can go wrong, and the exit status for it |
+
+#![forbid(unsafe_code)]
+
+pub mod commands;
+pub mod console;
+pub mod error;
+pub mod guest;
+pub mod image;
+pub mod memory;
+pub mod qemu;
+pub mod setup;
+
+pub use error::Error;

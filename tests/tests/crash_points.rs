@@ -1,17 +1,20 @@
 //! A kernel may stop after any single store to the range. Whoever mounts next must find a legal
 //! state: here every operation of a story is cut after each of its stores, and the image is mounted
 //! again, validated and compared with what was there before and after.
+//!
+//! On a persistent medium the power may go as well: then what is left of the stores that were not
+//! written back and waited for is any subset of their cache lines.
 
-use daxfs::region::{Backing, LoadOrder, StoreOrder};
+use daxfs::region::{Backing, Fence, LoadOrder, StoreOrder};
 use daxfs::std_platform::{MappedFile, StdLock};
 use daxfs::{
     Access, BranchName, BranchState, FileType, Ino, LastLink, Mount, MountOptions, NewInode,
-    Platform, Region, RenameMode, SetAttributes, Timestamp, Volume, validate,
+    Persistence, Platform, Region, RenameMode, SetAttributes, Timestamp, Volume, validate,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// A range that takes only so many stores: what comes after is lost, as if the writer had stopped.
 struct Stopping {
@@ -22,11 +25,60 @@ struct Stopping {
 struct Stores {
     done: AtomicU64,
     limit: u64,
+    medium: Option<Mutex<Medium>>,
+}
+
+const LINE: usize = 64;
+
+/// A persistent medium behind a cache: what is on it, and what has not got there yet.
+struct Medium {
+    durable: Vec<u8>,
+    /// Lines the cache has newer.
+    dirty: BTreeSet<usize>,
+    /// Lines on their way, as they were when they were sent.
+    sent: BTreeMap<usize, [u8; LINE]>,
+}
+
+impl Medium {
+    /// What is left when the power goes now: of the lines in the cache, some have got out.
+    fn after_power_cut(&self, live: &[u8], seed: u64) -> Vec<u8> {
+        let mut left = self.durable.clone();
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        for &line in &self.dirty {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let range = line * LINE..(line + 1) * LINE;
+            match random % 3 {
+                0 => {}
+                1 => left[range.clone()].copy_from_slice(&live[range]),
+                _ => {
+                    if let Some(sent) = self.sent.get(&line) {
+                        left[range].copy_from_slice(sent);
+                    }
+                }
+            }
+        }
+        left
+    }
 }
 
 impl Stores {
     fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { done: AtomicU64::new(0), limit })
+        Arc::new(Self { done: AtomicU64::new(0), limit, medium: None })
+    }
+
+    /// The same before a persistent medium that holds `durable`.
+    fn before(durable: Vec<u8>, limit: u64) -> Arc<Self> {
+        let medium = Medium { durable, dirty: BTreeSet::new(), sent: BTreeMap::new() };
+        Arc::new(Self { done: AtomicU64::new(0), limit, medium: Some(Mutex::new(medium)) })
+    }
+
+    /// Notes that bytes of the cache are newer than the medium's.
+    fn dirty(&self, offset: usize, len: usize) {
+        if let Some(medium) = &self.medium {
+            medium.lock().unwrap().dirty.extend(lines(offset, len));
+        }
     }
 
     fn count(&self) -> u64 {
@@ -39,8 +91,44 @@ impl Stores {
     }
 }
 
+fn lines(offset: usize, len: usize) -> std::ops::Range<usize> {
+    offset / LINE..(offset + len).div_ceil(LINE)
+}
+
+impl Stopping {
+    fn line(&self, line: usize) -> [u8; LINE] {
+        let mut bytes = [0; LINE];
+        // SAFETY: the line was stored to, and the range is whole pages.
+        unsafe { self.range.copy_out(line * LINE, &mut bytes) };
+        bytes
+    }
+}
+
 // SAFETY: forwards to the mapped file, or does nothing.
 unsafe impl Backing for Stopping {
+    fn fence(&self, fence: Fence) {
+        let Some(medium) = self.stores.medium.as_ref().filter(|_| fence == Fence::Persist) else {
+            return;
+        };
+        if self.stores.count() > self.stores.limit {
+            return;
+        }
+        let mut medium = medium.lock().unwrap();
+        for (line, bytes) in std::mem::take(&mut medium.sent) {
+            medium.durable[line * LINE..(line + 1) * LINE].copy_from_slice(&bytes);
+            if self.line(line) == bytes {
+                medium.dirty.remove(&line);
+            }
+        }
+    }
+    unsafe fn write_back(&self, offset: usize, len: usize) {
+        let Some(medium) = &self.stores.medium else { return };
+        if self.stores.count() > self.stores.limit {
+            return;
+        }
+        let sent = lines(offset, len).map(|line| (line, self.line(line)));
+        medium.lock().unwrap().sent.extend(sent);
+    }
     fn size(&self) -> u64 {
         self.range.size()
     }
@@ -52,10 +140,12 @@ unsafe impl Backing for Stopping {
         if self.stores.happens() {
             // SAFETY: the caller's conditions are the same.
             unsafe { self.range.store(offset, value, order) }
+            self.stores.dirty(offset, 8);
         }
     }
     unsafe fn compare_exchange(&self, offset: usize, current: u64, new: u64) -> Result<u64, u64> {
         if self.stores.happens() {
+            self.stores.dirty(offset, 8);
             // SAFETY: the caller's conditions are the same.
             return unsafe { self.range.compare_exchange(offset, current, new) };
         }
@@ -71,21 +161,25 @@ unsafe impl Backing for Stopping {
         if self.stores.happens() {
             // SAFETY: the caller's conditions are the same.
             unsafe { self.range.copy_in(offset, from) }
+            self.stores.dirty(offset, from.len());
         } else if self.stores.count() == self.stores.limit + 1 {
             // SAFETY: half of the caller's bytes lie where all of them do.
             unsafe { self.range.copy_in(offset, &from[..from.len() / 2]) }
+            self.stores.dirty(offset, from.len() / 2);
         }
     }
     unsafe fn copy_within(&self, from: usize, to: usize, len: usize) {
         if self.stores.happens() {
             // SAFETY: the caller's conditions are the same.
             unsafe { self.range.copy_within(from, to, len) }
+            self.stores.dirty(to, len);
         }
     }
     unsafe fn zero(&self, offset: usize, len: usize) {
         if self.stores.happens() {
             // SAFETY: the caller's conditions are the same.
             unsafe { self.range.zero(offset, len) }
+            self.stores.dirty(offset, len);
         }
     }
 }
@@ -141,7 +235,11 @@ impl Image {
 
     fn region(&self, stores: &Arc<Stores>) -> Region<Stopping> {
         let range = MappedFile::new(&self.file, true).unwrap();
-        Region::new(Stopping { range, stores: Arc::clone(stores) })
+        let persistence = match stores.medium {
+            Some(_) => Persistence::Persistent,
+            None => Persistence::Volatile,
+        };
+        Region::new(Stopping { range, stores: Arc::clone(stores) }).on(persistence)
     }
 
     fn mount(&self, branch: Option<&str>, stores: &Arc<Stores>) -> TestMount {
@@ -266,6 +364,37 @@ fn cut_everywhere(
         outcomes[2]
     );
     assert!(outcomes[1] > 0, "{title}: the operation never took effect");
+
+    let mut cuts = 0;
+    let mut outcomes = [0; 3];
+    for limit in mounted..=total {
+        // Long stories get fewer.
+        for seed in 0..if total - mounted > 50 { 1 } else { 4 } {
+            image.restore(&start);
+            let stores = Stores::before(start.clone(), limit);
+            let mount = image.mount(branch, &stores);
+            operation(&mount);
+            drop(mount);
+            let live = image.bytes();
+            let medium = stores.medium.as_ref().unwrap().lock().unwrap();
+            image.restore(&medium.after_power_cut(&live, seed + limit * 4));
+            drop(medium);
+            let found = look(&image);
+            cuts += 1;
+            if found == before {
+                outcomes[0] += 1;
+            } else if found == after {
+                outcomes[1] += 1;
+            } else {
+                assert!(legal(&found), "{title}: power cut after {limit} stores: {found:#?}");
+                outcomes[2] += 1;
+            }
+        }
+    }
+    println!(
+        "{title}: {cuts} power cuts: {} before, {} after, {} in between and legal",
+        outcomes[0], outcomes[1], outcomes[2]
+    );
 }
 
 /// The same while another mount goes on: it takes the stopped one for dead, is told that it is, and

@@ -344,11 +344,7 @@ impl<B: Backing> Payload<'_, B> {
 /// # Errors
 ///
 /// [`Error::Corrupt`] naming the rule it breaks.
-pub fn decode<B: Backing>(
-    region: &Region<B>,
-    at: RegionOffset,
-    available: u64,
-) -> Result<Decoded> {
+pub fn decode<B: Backing>(region: &Region<B>, at: RegionOffset, available: u64) -> Result<Decoded> {
     let corrupt = |what| Error::Corrupt { what, at: at.get() };
     if available < u64::from(HEADER_SIZE) {
         return Err(corrupt("log ends inside an entry header"));
@@ -617,6 +613,8 @@ fn decode_inode<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation> {
     payload.tidy &= raw.reserved.iter().all(|&b| b == 0)
         && (kind.is_device() || raw.rdev.get() == 0)
         && (kind == FileType::Directory || raw.nlink.get() <= 1)
+        && (kind == FileType::Regular || raw.base_valid.get() == 0)
+        && (target_len == 0 || raw.size.get() == u64::from(target_len))
         && [raw.atime_nsec.get(), raw.mtime_nsec.get(), raw.ctime_nsec.get()]
             .iter()
             .all(|&nsec| nsec < Timestamp::NANOS);

@@ -131,7 +131,8 @@ impl<P: Platform> Mount<P> {
         })
     }
 
-    /// Writes down what is known only in this kernel's memory: times of files written in place.
+    /// Writes down what is known only in this kernel's memory: times of files written in place; and
+    /// waits until everything is on the medium, if it is a persistent one.
     ///
     /// # Errors
     ///
@@ -140,10 +141,10 @@ impl<P: Platform> Mount<P> {
         let mut state = self.state.write();
         self.refresh(&mut state)?;
         state.current.check_readable()?;
-        {
-            let State { current, company, .. } = &mut *state;
-            self.flush(current, company)
-        }
+        let State { current, company, .. } = &mut *state;
+        self.flush(current, company)?;
+        self.volume.region.persist();
+        Ok(())
     }
 
     pub(super) fn flush(&self, current: &mut Current, company: &mut Company) -> Result<()> {

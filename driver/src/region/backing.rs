@@ -37,6 +37,8 @@ pub enum Fence {
     Loads,
     /// Everything before it comes before everything after it.
     Full,
+    /// What was written back before it is on the medium before anything after it happens.
+    Persist,
 }
 
 /// Raw access to a shared range.
@@ -77,10 +79,21 @@ pub unsafe trait Backing {
 
     /// Orders accesses to the range.
     fn fence(&self, fence: Fence) {
-        core::sync::atomic::fence(match fence {
-            Fence::Loads => Ordering::Acquire,
-            Fence::Full => Ordering::SeqCst,
-        });
+        match fence {
+            Fence::Loads => core::sync::atomic::fence(Ordering::Acquire),
+            Fence::Full => core::sync::atomic::fence(Ordering::SeqCst),
+            Fence::Persist => cache::fence(),
+        }
+    }
+
+    /// Starts writing bytes of the range back from the processor's caches to a persistent medium;
+    /// [`Fence::Persist`] waits for it. On memory that forgets, nobody asks for it.
+    ///
+    /// # Safety
+    ///
+    /// `offset + len <= size`.
+    unsafe fn write_back(&self, offset: usize, len: usize) {
+        let _ = (offset, len);
     }
 
     /// Copies bytes out of the range.
@@ -203,6 +216,13 @@ unsafe impl Backing for MappedRange {
             .map_err(u64::from_le)
     }
 
+    unsafe fn write_back(&self, offset: usize, len: usize) {
+        // SAFETY: the caller keeps the range in bounds.
+        let at = unsafe { self.at(offset) };
+        // SAFETY: `len` mapped bytes (caller, type invariant).
+        unsafe { cache::write_back(at, len) };
+    }
+
     unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
         // SAFETY: the caller keeps the range in bounds.
         let from = unsafe { self.at(offset) };
@@ -232,6 +252,104 @@ unsafe impl Backing for MappedRange {
         let at = unsafe { self.at(offset) };
         // SAFETY: `len` mapped bytes (caller, type invariant).
         unsafe { bytes::zero(at, len) };
+    }
+}
+
+/// Cache lines on their way to a persistent medium.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod cache {
+    use core::arch::asm;
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    const LINE: usize = 64;
+
+    /// What the processor offers, best first.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Instruction {
+        /// `clwb`: keeps the line in the cache.
+        WriteBack = 1,
+        /// `clflushopt`: drops it.
+        FlushWeak = 2,
+        /// `clflush`: drops it, and waits for others.
+        Flush = 3,
+    }
+
+    fn instruction() -> Instruction {
+        static FOUND: AtomicU8 = AtomicU8::new(0);
+        // Relaxed, both: whoever looks finds the same.
+        match FOUND.load(Ordering::Relaxed) {
+            1 => return Instruction::WriteBack,
+            2 => return Instruction::FlushWeak,
+            3 => return Instruction::Flush,
+            _ => {}
+        }
+        // SAFETY: every x86-64 processor has the instruction.
+        #[allow(unused_unsafe, reason = "the compilers of older kernels want it")]
+        let leaves = unsafe { __cpuid(0) }.eax;
+        // SAFETY: as above; the leaf exists.
+        #[allow(unused_unsafe, reason = "the compilers of older kernels want it")]
+        let features = if leaves >= 7 { unsafe { __cpuid_count(7, 0) }.ebx } else { 0 };
+        let found = if features & (1 << 24) != 0 {
+            Instruction::WriteBack
+        } else if features & (1 << 23) != 0 {
+            Instruction::FlushWeak
+        } else {
+            Instruction::Flush
+        };
+        FOUND.store(found as u8, Ordering::Relaxed);
+        found
+    }
+
+    /// Starts writing back the lines of `len` bytes at `at`.
+    ///
+    /// # Safety
+    ///
+    /// The bytes are mapped.
+    pub(super) unsafe fn write_back(at: *const u8, len: usize) {
+        let instruction = instruction();
+        let end = at.addr() + len;
+        let mut line = at.addr() & !(LINE - 1);
+        while line < end {
+            let address = at.with_addr(line);
+            match instruction {
+                // SAFETY: the processor has it (cpuid); a line that holds a mapped byte is mapped.
+                Instruction::WriteBack => unsafe {
+                    asm!("clwb [{}]", in(reg) address, options(nostack, preserves_flags));
+                },
+                // SAFETY: as above.
+                Instruction::FlushWeak => unsafe {
+                    asm!("clflushopt [{}]", in(reg) address, options(nostack, preserves_flags));
+                },
+                // SAFETY: as above; every x86-64 processor has it.
+                Instruction::Flush => unsafe {
+                    asm!("clflush [{}]", in(reg) address, options(nostack, preserves_flags));
+                },
+            }
+            line += LINE;
+        }
+    }
+
+    /// Waits for lines on their way.
+    pub(super) fn fence() {
+        // SAFETY: a store fence; every x86-64 processor has it.
+        unsafe { asm!("sfence", options(nostack, preserves_flags)) };
+    }
+}
+
+/// Cache lines on their way to a persistent medium: here nothing is known of one.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+mod cache {
+    /// Does nothing.
+    ///
+    /// # Safety
+    ///
+    /// None is needed.
+    pub(super) unsafe fn write_back(_: *const u8, _: usize) {}
+
+    /// Orders stores, at least.
+    pub(super) fn fence() {
+        core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
     }
 }
 

@@ -12,6 +12,12 @@
 //!   concurrent writer. The value read is *some* bytes; the caller checks what they say.
 //!
 //! [`Backing`] supplies the raw accesses, one implementation per world.
+//!
+//! On a persistent medium a region also keeps the order in which things get there: all stores are
+//! written back, and a store that releases (or an exchange) happens only when everything stored
+//! before it is on the medium, and is there itself when it returns. So at every moment the medium
+//! holds what a stop of this kernel at some store would have left, and perhaps some of the bytes
+//! that were on their way, which nothing refers to.
 
 mod backing;
 mod slice;
@@ -23,15 +29,53 @@ use crate::error::{Error, Result};
 use daxfs_format::{RegionOffset, BLOCK_SIZE};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
+/// What becomes of the range when the power goes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Persistence {
+    /// It is forgotten: nothing is done for it.
+    #[default]
+    Volatile,
+    /// It stays, as far as it has left the processor's caches: every store is written back, and
+    /// waited for before anything is stored that depends on it.
+    Persistent,
+}
+
 /// Checked access to a shared range.
 pub struct Region<B: Backing> {
     backing: B,
+    persistence: Persistence,
 }
 
 impl<B: Backing> Region<B> {
-    /// A region over all of `backing`.
+    /// A region over all of `backing`, in memory that forgets.
     pub const fn new(backing: B) -> Self {
-        Self { backing }
+        Self { backing, persistence: Persistence::Volatile }
+    }
+
+    /// The same region, on such a medium.
+    #[must_use]
+    pub fn on(self, persistence: Persistence) -> Self {
+        Self { persistence, ..self }
+    }
+
+    /// On what medium it is.
+    pub const fn persistence(&self) -> Persistence {
+        self.persistence
+    }
+
+    /// On a persistent medium, starts writing `len` bytes at `offset` back, which were just written.
+    fn written(&self, offset: usize, len: usize) {
+        if self.persistence == Persistence::Persistent {
+            // SAFETY: the access that wrote them was checked.
+            unsafe { self.backing.write_back(offset, len) };
+        }
+    }
+
+    /// On a persistent medium, waits until what was written before is there.
+    fn settled(&self) {
+        if self.persistence == Persistence::Persistent {
+            self.backing.fence(Fence::Persist);
+        }
     }
 
     /// Bytes of the range.
@@ -63,6 +107,18 @@ impl<B: Backing> Region<B> {
         usize::try_from(offset).map_err(|_| out_of_bounds)
     }
 
+    /// [`Self::check`], for an access that writes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`]; [`Error::ReadOnly`] for a range that cannot be written to.
+    fn check_write(&self, at: RegionOffset, len: u64, align: u64) -> Result<usize> {
+        if !self.is_writable() {
+            return Err(Error::ReadOnly);
+        }
+        self.check(at, len, align)
+    }
+
     /// Loads the word at `at`.
     ///
     /// # Errors
@@ -78,11 +134,18 @@ impl<B: Backing> Region<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfBounds`] or [`Error::Misaligned`].
+    /// [`Error::OutOfBounds`], [`Error::Misaligned`] or [`Error::ReadOnly`].
     pub fn store(&self, at: RegionOffset, value: u64, order: StoreOrder) -> Result<()> {
-        let offset = self.check(at, 8, 8)?;
+        let offset = self.check_write(at, 8, 8)?;
+        if order == StoreOrder::Release {
+            self.settled();
+        }
         // SAFETY: `check` found 8 aligned bytes at `offset` inside the backing.
         unsafe { self.backing.store(offset, value, order) };
+        self.written(offset, 8);
+        if order == StoreOrder::Release {
+            self.settled();
+        }
         Ok(())
     }
 
@@ -91,16 +154,27 @@ impl<B: Backing> Region<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfBounds`] or [`Error::Misaligned`].
+    /// [`Error::OutOfBounds`], [`Error::Misaligned`] or [`Error::ReadOnly`].
     pub fn compare_exchange(
         &self,
         at: RegionOffset,
         current: u64,
         new: u64,
     ) -> Result<core::result::Result<u64, u64>> {
-        let offset = self.check(at, 8, 8)?;
+        let offset = self.check_write(at, 8, 8)?;
+        self.settled();
         // SAFETY: `check` found 8 aligned bytes at `offset` inside the backing.
-        Ok(unsafe { self.backing.compare_exchange(offset, current, new) })
+        let result = unsafe { self.backing.compare_exchange(offset, current, new) };
+        // Also where it failed: what was found is relied on from now on, and whoever stored it may
+        // not have got to writing it back.
+        self.written(offset, 8);
+        self.settled();
+        Ok(result)
+    }
+
+    /// On a persistent medium, waits until everything this kernel wrote is there.
+    pub fn persist(&self) {
+        self.settled();
     }
 
     /// Orders accesses to the range around it.
@@ -124,11 +198,12 @@ impl<B: Backing> Region<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfBounds`].
+    /// [`Error::OutOfBounds`] or [`Error::ReadOnly`].
     pub fn copy_in(&self, at: RegionOffset, from: &[u8]) -> Result<()> {
-        let offset = self.check(at, from.len() as u64, 1)?;
+        let offset = self.check_write(at, from.len() as u64, 1)?;
         // SAFETY: `check` found that many bytes at `offset` inside the backing.
         unsafe { self.backing.copy_in(offset, from) };
+        self.written(offset, from.len());
         Ok(())
     }
 
@@ -136,16 +211,17 @@ impl<B: Backing> Region<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfBounds`]; [`Error::InvalidArgument`] for places that overlap.
+    /// [`Error::OutOfBounds`], [`Error::ReadOnly`]; [`Error::InvalidArgument`] for places that overlap.
     pub fn copy_within(&self, from: RegionOffset, to: RegionOffset, len: u64) -> Result<()> {
         let source = self.check(from, len, 1)?;
-        let target = self.check(to, len, 1)?;
+        let target = self.check_write(to, len, 1)?;
         if from.get().abs_diff(to.get()) < len {
             return Err(Error::InvalidArgument("copy onto itself"));
         }
         // SAFETY: `check` found `len` bytes at both offsets inside the backing (so `len` fits a
         // usize), and they do not overlap.
         unsafe { self.backing.copy_within(source, target, len as usize) };
+        self.written(target, len as usize);
         Ok(())
     }
 
@@ -153,11 +229,12 @@ impl<B: Backing> Region<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfBounds`].
+    /// [`Error::OutOfBounds`] or [`Error::ReadOnly`].
     pub fn zero(&self, at: RegionOffset, len: u64) -> Result<()> {
-        let offset = self.check(at, len, 1)?;
+        let offset = self.check_write(at, len, 1)?;
         // SAFETY: `check` found `len` bytes at `offset` inside the backing (so it fits a usize).
         unsafe { self.backing.zero(offset, len as usize) };
+        self.written(offset, len as usize);
         Ok(())
     }
 
@@ -176,7 +253,7 @@ impl<B: Backing> Region<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfBounds`].
+    /// [`Error::OutOfBounds`] or [`Error::ReadOnly`].
     pub fn write<T: IntoBytes + Immutable>(&self, at: RegionOffset, value: &T) -> Result<()> {
         self.copy_in(at, value.as_bytes())
     }

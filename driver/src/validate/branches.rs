@@ -302,7 +302,9 @@ fn logs<B: Backing>(
         };
         let word = segment::word(region, segments, index)?;
         let owned = match word.state {
-            SegmentState::Owned { owner, kind: is } => is == kind && belongs(table, &lineage, owner),
+            SegmentState::Owned { owner, kind: is } => {
+                is == kind && belongs(table, &lineage, owner)
+            }
             SegmentState::Free => false,
         };
         report.expect(owned, subject, "segment that is not the branch's", index.get().into());

@@ -1,0 +1,91 @@
+//! Images to run a machine with.
+
+use crate::error::{Error, Result};
+use mkdaxfs::{BuildOptions, DeltaSize};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Bytes of the range, where nobody says otherwise.
+pub const DEFAULT_SIZE: u64 = 256 << 20;
+
+/// An image in a file, perhaps only for this run.
+#[derive(Debug)]
+pub struct Image {
+    path: PathBuf,
+    /// Holds the file, if it is ours.
+    _folder: Option<TempDir>,
+}
+
+impl Image {
+    /// An image that exists.
+    #[must_use]
+    pub fn existing(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), _folder: None }
+    }
+
+    /// A writable image of `size` bytes of the tree at `root`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Build`], [`Error::TooLarge`] if the tree leaves no room for changes.
+    pub fn of_tree(root: &Path, size: u64) -> Result<Self> {
+        let folder = temporary_folder()?;
+        let path = folder.path().join("image");
+        let options =
+            BuildOptions { writable: Some(DeltaSize::FillTo(size)), ..BuildOptions::default() };
+        let report = mkdaxfs::build(root, &path, &options, &())?;
+        if report.image_bytes > size {
+            return Err(Error::TooLarge { image: report.image_bytes, range: size });
+        }
+        Ok(Self { path, _folder: Some(folder) })
+    }
+
+    /// A writable image of `size` bytes of a small root file system, to show things with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of_tree`].
+    pub fn demo(size: u64) -> Result<Self> {
+        let folder = temporary_folder()?;
+        let root = folder.path().join("root");
+        demo_tree(&root)
+            .map_err(|reason| Error::File { path: root.clone(), action: "fill it", reason })?;
+        Self::of_tree(&root, size)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn temporary_folder() -> Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("daxfs-")
+        .tempdir()
+        .map_err(|reason| Error::System { action: "make a temporary folder", reason })
+}
+
+/// A small root file system.
+fn demo_tree(root: &Path) -> std::io::Result<()> {
+    let files: [(&str, &str, u32); 6] = [
+        ("etc/hostname", "daxfs-demo\n", 0o644),
+        ("etc/motd", "This file is read straight from the shared memory.\n", 0o644),
+        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644),
+        ("bin/hello", "#!/bin/sh\necho hello\n", 0o755),
+        ("root/notes.txt", "Nothing here yet.\n", 0o600),
+        ("usr/share/doc/daxfs/README", include_str!("../../README.md"), 0o644),
+    ];
+    for (path, content, mode) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(root))?;
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+    }
+    fs::create_dir(root.join("tmp"))?;
+    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))?;
+    symlink("../etc/hostname", root.join("root/hostname"))
+}

@@ -1,0 +1,9 @@
+//! QEMU: its command line, its process, and what it can accelerate with.
+
+pub mod accel;
+pub mod machine;
+pub mod process;
+
+pub use accel::{Accel, AccelChoice};
+pub use machine::Machine;
+pub use process::{Ended, Process, Signals};

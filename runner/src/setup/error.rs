@@ -1,0 +1,140 @@
+//! Why something could not be set up, and what the user can do about it.
+
+use std::path::PathBuf;
+use std::{fmt, io};
+
+/// Why something that a run needs is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There is no place for a cache.
+    #[error("no place for a cache folder: neither DAXFS_CACHE_DIR, XDG_CACHE_HOME nor HOME is set")]
+    NoCache,
+    /// The cache folder cannot be used.
+    #[error(
+        "{path}: cannot {action}: {reason}; DAXFS_CACHE_DIR can name another cache folder",
+        path = path.display()
+    )]
+    Cache {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// `DAXFS_SETUP_SKIP` names something unknown.
+    #[error("DAXFS_SETUP_SKIP: there is no way '{0}'")]
+    UnknownWay(String),
+    /// A program could not be started, or not be waited for.
+    #[error("cannot run {program}: {reason}")]
+    Start {
+        /// The program.
+        program: String,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// A program ended with an error.
+    #[error("{what} failed: {output}")]
+    Failed {
+        /// What was tried.
+        what: String,
+        /// What the program said.
+        output: String,
+    },
+    /// A program took too long and was ended.
+    #[error("{what} did not end within {seconds} s")]
+    TooSlow {
+        /// What was tried.
+        what: String,
+        /// How long it was given.
+        seconds: u64,
+    },
+    /// There is no Rust toolchain.
+    #[error("{program} is missing ({reason}); install Rust, for example with rustup")]
+    NoRust {
+        /// The program.
+        program: String,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// There is no QEMU, and none could be got.
+    #[error(
+        "QEMU (qemu-system-x86_64) is missing and cannot be set up here{tried}; run: {command}"
+    )]
+    NoQemu {
+        /// What was tried.
+        tried: Tried,
+        /// The command that installs it.
+        command: &'static str,
+    },
+    /// The toolchain lacks the target, and it could not be got.
+    #[error(
+        "the Rust target x86_64-unknown-none is missing and cannot be set up here{tried}; run: \
+         {command}"
+    )]
+    NoTarget {
+        /// What was tried.
+        tried: Tried,
+        /// The command that installs it.
+        command: &'static str,
+    },
+    /// The sources are not where they were when this program was built.
+    #[error(
+        "{path}: not there any more; run this program from a checkout: cargo run -p runner",
+        path = path.display()
+    )]
+    NoSources {
+        /// Where they were.
+        path: PathBuf,
+    },
+    /// The guest kernel cannot be built.
+    #[error("the guest kernel cannot be built:\n{output}")]
+    Guest {
+        /// What cargo said.
+        output: String,
+    },
+}
+
+/// Ways that were tried in vain, and why.
+#[derive(Default, Debug)]
+pub struct Tried(Vec<String>);
+
+impl Tried {
+    /// Adds one; returns the line about it.
+    pub(super) fn add(&mut self, reason: &SetupError) -> String {
+        // What programs say may have many lines: the last one tends to be the reason.
+        let text = reason.to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = lines.next().unwrap_or_default();
+        let line = match lines.next_back() {
+            Some(last) => format!("{first} ... {last}"),
+            None => first.to_owned(),
+        };
+        self.0.push(line.clone());
+        line
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " ({})", self.0.join("; ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_with_the_reasons_and_the_command() {
+        let mut tried = Tried::default();
+        let output = "\nreading lists\nno network\n".to_owned();
+        tried.add(&SetupError::Failed { what: "apt-get update".to_owned(), output });
+        let error = SetupError::NoQemu { tried, command: "apt install q" };
+        assert_eq!(
+            error.to_string(),
+            "QEMU (qemu-system-x86_64) is missing and cannot be set up here \
+             (apt-get update failed: ... no network); run: apt install q"
+        );
+    }
+}

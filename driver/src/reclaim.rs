@@ -11,7 +11,7 @@
 //! lost: the branch table, the segment map and the log say what is in use, and the next owner of
 //! the branch finds the rest.
 
-use crate::branch::{self, Branch, Table};
+use crate::branch::{Branch, Table};
 use crate::error::Result;
 use crate::member::{FollowPosition, Others};
 use crate::region::Backing;
@@ -78,34 +78,27 @@ impl Reclaim {
         }
     }
 
-    /// Looks for branches that have ended: passes segments of committed ones on, and puts discarded
-    /// ones in the queue.
+    /// Looks for branches that were discarded, and puts them in the queue.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Contended`](crate::Error::Contended).
     pub fn look<B: Backing>(&mut self, tree: &Tree<'_, B>, table: &Table) -> Result<()> {
-        if table.iter().all(Branch::is_live) {
+        let is_aborted = |branch: &&Branch| branch.word.state == BranchState::Aborted;
+        if !table.iter().any(|branch| is_aborted(&branch)) {
             return Ok(());
         }
         // The table may show a change that is not complete yet. Whoever has followed the tree to
         // this sequence, at which it is, knows of it.
         let sequence = tree.settle()?.sequence;
-        for branch in table.iter() {
-            match branch.word.state {
-                BranchState::Committed => {
-                    segment::pass(tree.region, tree.segments, branch.id, branch.parent)?;
-                    free_record(tree, branch)?;
-                }
-                BranchState::Aborted => {
-                    let queued = self.items.iter().skip(self.done).any(
-                        |item| matches!(item.what, Ended::Branch(other) if other.id == branch.id),
-                    );
-                    if !queued {
-                        self.push(Ended::Branch(*branch), Stamp { sequence, position: None });
-                    }
-                }
-                _ => {}
+        for branch in table.iter().filter(is_aborted) {
+            let queued = self
+                .items
+                .iter()
+                .skip(self.done)
+                .any(|item| matches!(item.what, Ended::Branch(other) if other.id == branch.id));
+            if !queued {
+                self.push(Ended::Branch(*branch), Stamp { sequence, position: None });
             }
         }
         Ok(())
@@ -156,13 +149,15 @@ impl Reclaim {
                     segment::free(tree.region, tree.segments, segment)?;
                 }
                 Ended::Branch(branch) => {
+                    let table = Table::read(tree.region, tree.geometry)?;
+                    tree.pass_on(&table, Some(branch.id))?;
                     segment::for_each_owned(tree.region, tree.segments, |segment, owner, _| {
                         if owner == branch.id {
                             segment::free(tree.region, tree.segments, segment)?;
                         }
                         Ok(())
                     })?;
-                    free_record(tree, &branch)?;
+                    tree.free_record(&branch)?;
                 }
             }
         }
@@ -177,11 +172,4 @@ impl Reclaim {
         }
         Ok(drained)
     }
-}
-
-/// Frees the record of a branch that has no segment any more.
-fn free_record<B: Backing>(tree: &Tree<'_, B>, branch: &Branch) -> Result<()> {
-    let free = branch.word.then(BranchState::Free, None, false);
-    // If it fails, another mount has done it.
-    branch::exchange(tree.region, tree.geometry, branch.slot, branch.word, free).map(|_| ())
 }

@@ -264,7 +264,7 @@ impl<'r, B: Backing> Replay<'r, B> {
                 }
             }
             Operation::Write { offset, len, source: WriteSource::Pages(pages) } => {
-                self.check_reference(*pages, offset % BLOCK_SIZE + u64::from(*len))?;
+                self.check_write(*pages, offset % BLOCK_SIZE + u64::from(*len))?;
             }
             Operation::Extent { pages, at, .. } => {
                 self.check_reference(*at, pages.saturating_mul(BLOCK_SIZE))?;
@@ -280,6 +280,19 @@ impl<'r, B: Backing> Replay<'r, B> {
             index.load(view, space, entry, target).map_err(locate)
         } else {
             index.apply(view, space, entry, target)
+        }
+    }
+
+    /// The pages of a write lie in one segment. So replaying an entry costs no more than its segment
+    /// has pages, whatever it claims.
+    fn check_write(&self, at: RegionOffset, bytes: u64) -> Result<()> {
+        self.check_reference(at, bytes)?;
+        let segments = self.geometry.segments()?;
+        let last = at.checked_add(bytes.saturating_sub(1)).and_then(|at| segments.index_of(at));
+        if segments.index_of(at) == last {
+            Ok(())
+        } else {
+            Err(Error::Corrupt { what: "write that crosses segments", at: at.get() })
         }
     }
 

@@ -145,6 +145,12 @@ impl Space {
         self.owned.get(index)
     }
 
+    /// Whether two places lie in one segment.
+    #[must_use]
+    pub fn in_one_segment(&self, one: RegionOffset, other: RegionOffset) -> bool {
+        self.segments.index_of(one) == self.segments.index_of(other)
+    }
+
     /// Records that the index refers to `page` now.
     pub fn reference(&mut self, page: PageRef) {
         let Some((bit, index)) = self.locate(page) else { return };

@@ -22,6 +22,7 @@
 use crate::branch::{self, Branch, Table};
 use crate::error::{Error, Result};
 use crate::region::{Backing, LoadOrder, Region};
+use crate::segment;
 use crate::superblock::{Geometry, Segments};
 use daxfs_format::branch::{BranchName, BranchRecord, BranchState, BranchWord};
 use daxfs_format::coordination::{MemberIndex, TreeOperation, TreeWord, TREE_OFFSET};
@@ -320,7 +321,8 @@ impl<'r, B: Backing> Tree<'r, B> {
         self.change(TreeOperation::Commit, slot, actor.member(), |table| {
             let branch = live_in(table, slot, id)?;
             table.parent(branch)?;
-            may_end(table, branch, actor)
+            may_end(table, branch, actor)?;
+            self.pass_on(table, Some(id))
         })
     }
 
@@ -333,8 +335,38 @@ impl<'r, B: Backing> Tree<'r, B> {
         self.change(TreeOperation::Abort, slot, actor.member(), |table| {
             let branch = live_in(table, slot, id)?;
             table.parent(branch)?;
-            may_end(table, branch, actor)
+            may_end(table, branch, actor)?;
+            self.pass_on(table, Some(id))
         })
+    }
+
+    /// Passes the segments of committed branches to their parents: of all, or of `parent`'s children.
+    /// Nothing waits for it but the records, which are free afterwards; and the parent, which cannot
+    /// end before (what is passed to it later would be lost).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub fn pass_on(&self, table: &Table, parent: Option<BranchId>) -> Result<()> {
+        for branch in table.iter() {
+            let committed = branch.word.state == BranchState::Committed;
+            if committed && parent.is_none_or(|parent| parent == branch.parent) {
+                segment::pass(self.region, self.segments, branch.id, branch.parent)?;
+                self.free_record(branch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees the record of a branch that has ended and has no segment any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub fn free_record(&self, branch: &Branch) -> Result<()> {
+        let free = branch.word.then(BranchState::Free, None, false);
+        // If it fails, another mount has done it.
+        branch::exchange(self.region, self.geometry, branch.slot, branch.word, free).map(|_| ())
     }
 
     /// Step 3 and 4: everything after the change was installed. Anybody may do it, any number of

@@ -241,7 +241,9 @@ impl<P: Platform> Volume<P> {
     fn tidy(tree: &Tree<'_, P::Backing>, me: &Member) -> Result<()> {
         let (mut reclaim, mut others) = (Reclaim::default(), Others::default());
         tree.settle()?;
-        reclaim.look(tree, &Table::read(tree.region, tree.geometry)?)?;
+        let table = Table::read(tree.region, tree.geometry)?;
+        tree.pass_on(&table, None)?;
+        reclaim.look(tree, &table)?;
         others.look(tree, Some(me))?;
         reclaim.drain(tree, &others, None).map(|_| ())
     }

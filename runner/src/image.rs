@@ -50,8 +50,11 @@ impl Image {
     pub fn demo(size: u64) -> Result<Self> {
         let folder = temporary_folder()?;
         let root = folder.path().join("root");
-        demo_tree(&root)
-            .map_err(|reason| Error::File { path: root.clone(), action: "fill it", reason })?;
+        demo_tree(&root).map_err(|reason| Error::File {
+            path: root.clone(),
+            action: "fill it",
+            reason,
+        })?;
         Self::of_tree(&root, size)
     }
 

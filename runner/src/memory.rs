@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use rustix::fs::{FlockOperation, SeekFrom};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Ranges are whole pages.
@@ -90,7 +90,8 @@ impl SharedMemory {
     ///
     /// [`Error::File`].
     pub fn save(&self, target: &Path) -> Result<()> {
-        let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new()
             .prefix(".daxfs-save-")
             .tempfile_in(folder)
@@ -112,8 +113,7 @@ impl SharedMemory {
             Ok(room) if room > size.saturating_add(size / 8) => memory.to_path_buf(),
             _ => std::env::temp_dir(),
         };
-        let file =
-            tempfile::tempfile_in(&folder).map_err(failed(&folder, "make a file in it"))?;
+        let file = tempfile::tempfile_in(&folder).map_err(failed(&folder, "make a file in it"))?;
         Ok((file, folder))
     }
 }
@@ -174,7 +174,10 @@ mod tests {
         let saved = folder.path().join("saved");
         memory.save(&saved).unwrap();
         let bytes = std::fs::read(&saved).unwrap();
-        assert_eq!((bytes.len(), &bytes[..8], bytes[4999], bytes[5000]), (12_288, &b"changed\x07"[..], 7, 0));
+        assert_eq!(
+            (bytes.len(), &bytes[..8], bytes[4999], bytes[5000]),
+            (12_288, &b"changed\x07"[..], 7, 0)
+        );
         assert_eq!(std::fs::read(&image).unwrap(), [7; 5000]);
         let seen = File::open(memory.path()).unwrap();
         assert_eq!(seen.metadata().unwrap().len(), 12_288, "others can open it");

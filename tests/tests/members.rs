@@ -167,6 +167,8 @@ fn a_commit_reaches_every_mount_and_its_siblings_become_stale() {
     put(&winner, "/won", &[7; 100_000]);
     assert_eq!(get(&main, "/won"), Err(Errno::ENOENT));
     winner.commit().unwrap();
+    // Segments still bear the winner's id.
+    image.check();
     assert_eq!(get(&main, "/won").unwrap(), [7; 100_000]);
     assert_eq!(get(&main, "/dir/file").unwrap()[..3], *b"new");
     assert_eq!(get(&loser, "/lost"), Err(Errno::ESTALE));

@@ -149,6 +149,7 @@ impl Index {
             let location = location.ok_or(Error::Corrupt { what: "page", at: at.get() })?;
             let new = PageRef::at(location)?;
             let old = self.pages.set(pages, page, new)?;
+            super::check_mapped(view, self.pages.mapped())?;
             let Some(space) = space.as_deref_mut() else { continue };
             if old != Some(new) {
                 space.reference(new);

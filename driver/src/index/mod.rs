@@ -464,6 +464,16 @@ const fn spread(seed: u64, ino: Ino) -> u64 {
     (ino.get() ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// A page of the range holds one page of one file, so there are no more of these than of those (and
+/// as many again in private memory, at most). A log that says otherwise would cost memory without
+/// end.
+fn check_mapped<B: Backing>(view: View<'_, B>, mapped: u64) -> Result<()> {
+    if mapped > view.region.size() / BLOCK_SIZE * 2 {
+        return Err(Error::Corrupt { what: "more pages of files than of the range", at: mapped });
+    }
+    Ok(())
+}
+
 fn forward(at: RegionOffset, bytes: u64) -> Result<RegionOffset> {
     at.checked_add(bytes).ok_or(Error::OutOfBounds { offset: at.get(), len: bytes })
 }

@@ -76,6 +76,7 @@ pub struct PageArena {
     /// Free nodes, linked through their first slot.
     free: u32,
     free_count: usize,
+    mapped: u64,
 }
 
 /// One file's page map.
@@ -204,6 +205,7 @@ impl PageArena {
         let slot = slot.ok_or(Error::NoMemory)?;
         let old = PageRef::from_slot(core::mem::replace(slot, to.to_slot()));
         map.pages += u64::from(old.is_none());
+        self.mapped += u64::from(old.is_none());
         Ok(old)
     }
 
@@ -218,6 +220,7 @@ impl PageArena {
             each(page);
         });
         map.pages -= removed;
+        self.mapped -= removed;
         if empty {
             self.give_back(map.root);
             *map = PageMap::default();
@@ -267,6 +270,12 @@ impl PageArena {
             }
         }
         empty
+    }
+
+    /// Pages mapped, in all maps together.
+    #[must_use]
+    pub const fn mapped(&self) -> u64 {
+        self.mapped
     }
 
     /// Bytes of memory held.

@@ -84,7 +84,7 @@ impl Index {
                 self.load_name(view, &mut loading, (*parent, name), target, *sequence)?;
             }
             Operation::Extent { page, pages, at } => {
-                self.load_extent(space, entry.ino, (*page, *pages), *at)?;
+                self.load_extent(view, space, entry.ino, (*page, *pages), *at)?;
             }
             Operation::SnapshotEnd { next_ino, inodes, names } => {
                 if (*inodes, *names) != (loading.inodes, loading.names) {
@@ -202,8 +202,9 @@ impl Index {
         self.names.load(names, (dir, name.as_bytes()), (target, sequence), in_base.is_some())
     }
 
-    fn load_extent(
+    fn load_extent<B: Backing>(
         &mut self,
+        view: View<'_, B>,
         mut space: Option<&mut Space>,
         ino: Ino,
         (page, pages): (u64, u64),
@@ -225,6 +226,7 @@ impl Index {
             if self.pages.set(map, number, location)?.is_some() {
                 return Err(corrupt("page stands twice in a snapshot", ino));
             }
+            super::check_mapped(view, self.pages.mapped())?;
             if let Some(space) = space.as_deref_mut() {
                 space.reference(location);
             }

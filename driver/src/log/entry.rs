@@ -283,7 +283,17 @@ struct Payload<'r, B: Backing> {
     at: RegionOffset,
     left: u64,
     tidy: bool,
+    /// A copy of the entry's start.
+    window: [u8; WINDOW],
+    /// How much of it there is.
+    held: usize,
 }
+
+/// Holds every entry but for the targets and data at the end of some: a rename with two longest
+/// names.
+const WINDOW: usize = size_of::<EntryHeader>() + size_of::<log::Rename>() + 2 * NAME_MAX;
+/// Copied first: most entries are no longer.
+const FIRST: usize = 128;
 
 impl<B: Backing> Payload<'_, B> {
     fn corrupt(&self, what: &'static str) -> Error {
@@ -298,9 +308,39 @@ impl<B: Backing> Payload<'_, B> {
         Ok(at)
     }
 
+    /// Copies `wanted` bytes of the entry into the window, or as many as there are.
+    fn hold(&mut self, wanted: usize) -> Result<()> {
+        let there = self.left.saturating_add(self.at.get().saturating_sub(self.entry.get()));
+        let end = usize::try_from(there).map_or(wanted, |there| there.min(wanted));
+        let (held, region) = (self.held, self.region);
+        if let Some(window) = self.window.get_mut(held..end) {
+            let at = self.entry.checked_add(held as u64);
+            region.copy_out(at.ok_or(Error::OutOfBounds { offset: 0, len: 0 })?, window)?;
+            self.held = end;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes of the entry, which have been skipped.
+    fn copy(&self, at: RegionOffset, into: &mut [u8]) -> Result<()> {
+        let start =
+            at.checked_since(self.entry).map_or(WINDOW, |start| start.min(1 << 16) as usize);
+        let held =
+            self.window.get(..self.held).and_then(|held| held.get(start..start + into.len()));
+        match held {
+            Some(held) => {
+                into.copy_from_slice(held);
+                Ok(())
+            }
+            None => self.region.copy_out(at, into),
+        }
+    }
+
     fn take<T: FromBytes + FromZeros + IntoBytes>(&mut self) -> Result<T> {
         let at = self.skip(size_of::<T>() as u64)?;
-        self.region.read(at)
+        let mut value = T::new_zeroed();
+        self.copy(at, value.as_mut_bytes())?;
+        Ok(value)
     }
 
     fn name(&mut self, len: u16) -> Result<Name> {
@@ -310,7 +350,7 @@ impl<B: Backing> Payload<'_, B> {
         let Some(part) = bytes.get_mut(..len) else {
             return Err(self.corrupt("name length in a log entry"));
         };
-        self.region.copy_out(at, part)?;
+        self.copy(at, part)?;
         check_name(part).map_err(|_| self.corrupt("name in a log entry"))?;
         Ok(Name { bytes, len })
     }
@@ -349,15 +389,27 @@ pub fn decode<B: Backing>(region: &Region<B>, at: RegionOffset, available: u64) 
     if available < u64::from(HEADER_SIZE) {
         return Err(corrupt("log ends inside an entry header"));
     }
-    let header: EntryHeader = region.read(at)?;
+    let mut payload = Payload {
+        region,
+        entry: at,
+        at,
+        left: available,
+        tidy: true,
+        window: [0; WINDOW],
+        held: 0,
+    };
+    payload.hold(FIRST)?;
+    let header: EntryHeader = payload.take()?;
     let size = u64::from(header.total_size.get());
     if size < u64::from(HEADER_SIZE) || size > available {
         return Err(corrupt("size of a log entry"));
     }
     let kind = EntryType::from_raw(header.kind.get()).ok_or(corrupt("type of a log entry"))?;
     let ino = Ino::new(header.ino.get());
-    let mut payload = Payload { region, entry: at, at, left: size, tidy: true };
-    payload.skip(u64::from(HEADER_SIZE))?;
+    payload.left = size.saturating_sub(u64::from(HEADER_SIZE));
+    if size > FIRST as u64 {
+        payload.hold(WINDOW)?;
+    }
     let operation = match kind {
         EntryType::Write => decode_write(&mut payload)?,
         EntryType::Create | EntryType::Mkdir => decode_create(&mut payload, kind, ino)?,

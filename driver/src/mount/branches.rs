@@ -124,7 +124,7 @@ impl<P: Platform> Mount<P> {
             _ => mine.get(..),
         };
         let writing = current.writing.as_ref().ok_or(Error::ReadOnly)?;
-        let garbage = writing.space.garbage(
+        let mut garbage = writing.space.garbage(
             &self.volume.region,
             mine.unwrap_or(&[]),
             &current.source.segments,
@@ -134,6 +134,10 @@ impl<P: Platform> Mount<P> {
         }
         tree.commit(branch.slot, branch.id, Actor::Member(me))?;
         self.arrive(current, company, &parent, access)?;
+        if let Some(writing) = &current.writing {
+            // Pages are still taken from a segment that happens to be empty now.
+            garbage.retain(|segment| !writing.space.holds(u64::from(segment.index.get())));
+        }
         company.reclaim.segments(&garbage, current.stamp());
         current.drain(&self.volume, company)
     }
@@ -153,10 +157,8 @@ impl<P: Platform> Mount<P> {
         if let Some(written) = log.chain(segments)? {
             current.source.chain = Some(written);
         }
+        // Segments of the branch become the parent's by and by; this mount has them all the time.
         let table = Table::read(&self.volume.region, &self.volume.geometry)?;
-        let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
-        // Segments of the branch become the parent's before they are adopted.
-        company.reclaim.look(&tree, &table)?;
         let now = table.iter().find(|now| now.id == parent.id && now.is_live());
         current.branch = Some(*now.ok_or(Error::Stale)?);
         match access {

@@ -151,9 +151,12 @@ impl<P: Platform> Mount<P> {
         let space = &current.writing.as_ref().ok_or(Error::ReadOnly)?.space;
         let start = RegionOffset::new(u64::from(at) * BLOCK_SIZE);
         let mut owned = 0;
-        // A run may reach from a segment of ours into somebody else's.
+        // A run may reach from a segment of ours into somebody else's; an entry never reaches out of
+        // one.
         while owned < run
-            && start.checked_add(owned * BLOCK_SIZE).is_some_and(|page| space.owns(page))
+            && start
+                .checked_add(owned * BLOCK_SIZE)
+                .is_some_and(|page| space.owns(page) && space.in_one_segment(start, page))
         {
             owned += 1;
         }

@@ -223,6 +223,7 @@ impl<P: Platform> Mount<P> {
         let idle = tree.settle()?;
         let mut table = Table::read(&volume.region, &volume.geometry)?;
         // Segments of what was committed into the branch are the branch's.
+        tree.pass_on(&table, Some(id))?;
         company.reclaim.look(&tree, &table)?;
         table = Table::read(&volume.region, &volume.geometry)?;
         let branch = *table.iter().find(|b| b.slot == slot && b.id == id).ok_or(Error::Stale)?;
@@ -322,6 +323,11 @@ impl<P: Platform> Mount<P> {
             current.refresh(&self.volume, company)?;
         }
         let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
+        if current.has_committed() {
+            let table = Table::read(tree.region, tree.geometry)?;
+            tree.pass_on(&table, None)?;
+            current.passed_on();
+        }
         company.others.look(&tree, company.me.as_ref())?;
         if company.others.watch(&tree, now)? {
             current.refresh(&self.volume, company)?;
@@ -417,6 +423,7 @@ impl Company {
     ) -> Result<()> {
         tree.settle()?;
         let table = Table::read(tree.region, tree.geometry)?;
+        tree.pass_on(&table, None)?;
         self.reclaim.look(tree, &table)?;
         self.others.look(tree, self.me.as_ref())?;
         self.reclaim.drain(tree, &self.others, space).map(|_| ())

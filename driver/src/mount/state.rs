@@ -16,7 +16,7 @@ use crate::storage::TryVec;
 use crate::superblock::{Delta, Segments};
 use crate::tree::Tree;
 use crate::volume::Volume;
-use daxfs_format::branch::BranchName;
+use daxfs_format::branch::{BranchName, BranchState};
 use daxfs_format::coordination::TreeWord;
 use daxfs_format::LogPosition;
 
@@ -39,6 +39,8 @@ pub(crate) struct Current {
     tree: TreeWord,
     frozen: Option<BranchName>,
     ended: bool,
+    /// Whether there were committed branches whose segments still have to be passed on.
+    committed: bool,
     /// The index does not say what the log says: an update of it failed half way.
     torn: bool,
 }
@@ -85,7 +87,17 @@ impl Current {
         writing: Option<Writing>,
         tree: TreeWord,
     ) -> Self {
-        Self { branch, index, source, writing, tree, frozen: None, ended: false, torn: false }
+        Self {
+            branch,
+            index,
+            source,
+            writing,
+            tree,
+            frozen: None,
+            ended: false,
+            committed: false,
+            torn: false,
+        }
     }
 
     /// Becomes the writer of its branch, which the member owns.
@@ -101,6 +113,17 @@ impl Current {
         let log = LogWriter::new(segments, owner, branch.log, self.source.chain.as_ref())?;
         self.writing = Some(Writing { log, space });
         Ok(())
+    }
+
+    /// Whether segments of committed branches have to be passed on. That can wait: nobody needs it
+    /// but the records and, in the end, the parents.
+    pub(crate) const fn has_committed(&self) -> bool {
+        self.committed
+    }
+
+    /// They were.
+    pub(crate) const fn passed_on(&mut self) {
+        self.committed = false;
     }
 
     /// A live child that freezes the branch.
@@ -140,6 +163,7 @@ impl Current {
             let table = Table::read(tree.region, tree.geometry)?;
             self.look(volume, &table, company)?;
             self.tree = idle;
+            self.committed = table.iter().any(|branch| branch.word.state == BranchState::Committed);
             if company.me.is_some() {
                 company.reclaim.look(&tree, &table)?;
             }
@@ -211,6 +235,11 @@ impl Current {
         table: &Table,
         branch: &Branch,
     ) -> Result<()> {
+        if self.writing.is_some() {
+            // What a child had is this branch's now, and is adopted below.
+            let tree = Tree::new(&volume.region, &volume.geometry)?;
+            tree.pass_on(table, Some(branch.id))?;
+        }
         let mut writing = self.writing.take();
         if let (Some(writing), Some(chain)) = (&writing, &mut self.source.chain) {
             if let Some(written) = writing.log.chain(volume.geometry.segments()?)? {

@@ -287,9 +287,10 @@ mod cache {
         // SAFETY: every x86-64 processor has the instruction.
         #[allow(unused_unsafe, reason = "the compilers of older kernels want it")]
         let leaves = unsafe { __cpuid(0) }.eax;
-        // SAFETY: as above; the leaf exists.
+        // SAFETY: as above; a leaf that does not exist says something else, which is not used.
         #[allow(unused_unsafe, reason = "the compilers of older kernels want it")]
-        let features = if leaves >= 7 { unsafe { __cpuid_count(7, 0) }.ebx } else { 0 };
+        let leaf = unsafe { __cpuid_count(7, 0) };
+        let features = if leaves >= 7 { leaf.ebx } else { 0 };
         let found = if features & (1 << 24) != 0 {
             Instruction::WriteBack
         } else if features & (1 << 23) != 0 {

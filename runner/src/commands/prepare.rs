@@ -15,7 +15,12 @@ pub fn run(report: &dyn Report) -> Result<()> {
     let target = setup::bare_metal_target(&cache, report)?;
     let Prepared { qemu, guest, accel } = Prepared::new(AccelChoice::Auto, report)?;
     anstream::println!("cache    {}", cache.path().display());
-    anstream::println!("qemu     {} ({}, version {})", qemu.program.display(), qemu.found, qemu.version);
+    anstream::println!(
+        "qemu     {} ({}, version {})",
+        qemu.program.display(),
+        qemu.found,
+        qemu.version
+    );
     anstream::println!("target   x86_64-unknown-none ({})", target.found);
     anstream::println!("guest    {} ({})", guest.elf.display(), Bytes(guest.bytes));
     let accel = match accel {

@@ -107,9 +107,8 @@ impl Process {
         let failed = |reason| Error::Start { program: program.clone(), reason };
         let mut child = command.spawn().map_err(failed)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let handle = pid
-            .ok_or(rustix::io::Errno::SRCH)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        let handle =
+            pid.ok_or(rustix::io::Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
         match handle {
             Ok(handle) => Ok(Self { child, handle }),
             Err(error) => {

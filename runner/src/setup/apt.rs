@@ -6,7 +6,7 @@
 
 use super::cache::failed;
 use super::tool::{QUESTION, Tool};
-use super::{Cache, Result, SetupError};
+use super::{Cache, Report, Result, SetupError};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::IndexTargets::deb::DEP-11-icons-small::DefaultEnabled "false";
 Acquire::IndexTargets::deb::DEP-11-icons::DefaultEnabled "false";
 Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
+APT::Update::Error-Mode "any";
 Acquire::Retries "2";
 Acquire::http::Timeout "30";
 Acquire::https::Timeout "30";
@@ -58,11 +59,14 @@ impl Apt {
         Self::default()
     }
 
-    /// The lists of the machine's own sources, as they are now.
-    pub(super) fn refreshed(cache: &Cache) -> Result<Self> {
+    /// The lists of the machine's own sources, as they are now; and whether all could be had. If not,
+    /// the one that matters may be there.
+    pub(super) fn refreshed(cache: &Cache, report: &dyn Report) -> Result<(Self, Result<()>)> {
+        report.step("getting lists of packages");
+        let _lock = cache.lock("apt", report)?;
         let apt = Self::private(cache, "own")?;
-        apt.update()?;
-        Ok(apt)
+        let updated = apt.update();
+        Ok((apt, updated))
     }
 
     /// The lists of a suite of the machine's own mirror, as they are now.
@@ -79,7 +83,6 @@ impl Apt {
         fs::write(&sources, line).map_err(failed(&sources, "write it"))?;
         apt.set("Dir::Etc::SourceList", &sources);
         apt.set("Dir::Etc::SourceParts", Path::new("/dev/null"));
-        apt.set("APT::Update::Error-Mode", Path::new("any"));
         apt.update()?;
         Ok(apt)
     }
@@ -155,15 +158,25 @@ pub(super) struct Mirror {
 
 impl Mirror {
     /// Asks apt.
-    pub(super) fn find() -> Result<Self> {
+    pub(super) fn find(cache: &Cache, report: &dyn Report) -> Result<Self> {
+        if let Some(mirror) = Self::of(&Apt::system())? {
+            return Ok(mirror);
+        }
+        // Apt tells of sources only if it has their lists.
+        let (apt, updated) = Apt::refreshed(cache, report)?;
+        if let Some(mirror) = Self::of(&apt)? {
+            return Ok(mirror);
+        }
+        updated?;
+        let output = "apt has none".to_owned();
+        Err(SetupError::Failed { what: "looking for package sources".to_owned(), output })
+    }
+
+    fn of(apt: &Apt) -> Result<Option<Self>> {
         let format = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
-        let tool = Tool::new("apt-get", QUESTION).args(["indextargets", "--format", format]);
+        let tool = apt.tool("apt-get", QUESTION).args(["indextargets", "--format", format]);
         let listed = tool.arg("Created-By: Packages").run("apt-get indextargets")?;
-        let codename = os_release("VERSION_CODENAME");
-        choose(&listed, codename.as_deref()).ok_or_else(|| SetupError::Failed {
-            what: "apt-get indextargets".to_owned(),
-            output: "no package sources are set up".to_owned(),
-        })
+        Ok(choose(&listed, os_release("VERSION_CODENAME").as_deref()))
     }
 
     /// Suites that a mirror may have besides, the likeliest first. The first one it has.

@@ -34,7 +34,7 @@ pub enum SetupError {
         reason: io::Error,
     },
     /// A program ended with an error.
-    #[error("{what} failed: {output}")]
+    #[error("{what} failed: {}", gist(output))]
     Failed {
         /// What was tried.
         what: String,
@@ -102,14 +102,7 @@ pub struct Tried(Vec<String>);
 impl Tried {
     /// Adds one; returns the line about it.
     pub(super) fn add(&mut self, reason: &SetupError) -> String {
-        // What programs say may have many lines: the last one tends to be the reason.
-        let text = reason.to_string();
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let first = lines.next().unwrap_or_default();
-        let line = match lines.next_back() {
-            Some(last) => format!("{first} ... {last}"),
-            None => first.to_owned(),
-        };
+        let line = reason.to_string();
         self.0.push(line.clone());
         line
     }
@@ -121,6 +114,16 @@ impl fmt::Display for Tried {
     }
 }
 
+/// The line that says most of what a program said: its error, else its last words.
+fn gist(output: &str) -> &str {
+    let mut lines = output.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines.clone().find_map(|line| {
+        let texts = ["error:", "E:"].map(|mark| line.strip_prefix(mark));
+        texts.into_iter().flatten().next().map(str::trim)
+    });
+    error.or_else(|| lines.next_back()).unwrap_or("it does not say why")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,13 +131,13 @@ mod tests {
     #[test]
     fn a_message_is_one_line_with_the_reasons_and_the_command() {
         let mut tried = Tried::default();
-        let output = "\nreading lists\nno network\n".to_owned();
+        let output = "\nreading lists\nE: no network\nE: lists ignored\n".to_owned();
         tried.add(&SetupError::Failed { what: "apt-get update".to_owned(), output });
         let error = SetupError::NoQemu { tried, command: "apt install q" };
         assert_eq!(
             error.to_string(),
             "QEMU (qemu-system-x86_64) is missing and cannot be set up here \
-             (apt-get update failed: ... no network); run: apt install q"
+             (apt-get update failed: no network); run: apt install q"
         );
     }
 }

@@ -87,7 +87,7 @@ fn install_command() -> &'static str {
 /// The place in the cache. Unpacked packages use libraries of the system: another release of it needs
 /// others.
 fn name() -> PathBuf {
-    let system = ["ID", "VERSION_ID", "VERSION_CODENAME"].map(|name| os_release(name));
+    let system = ["ID", "VERSION_ID", "VERSION_CODENAME"].map(os_release);
     let system = system.into_iter().flatten().collect::<Vec<_>>().join(" ");
     Path::new("qemu").join(file_name(&format!("{system} {}", env::consts::ARCH)))
 }
@@ -100,16 +100,8 @@ fn cached(cache: &Cache) -> Option<Qemu> {
 /// Unpacks the distribution's packages into the cache.
 fn from_packages(cache: &Cache, lock: &Lock, report: &dyn Report) -> Result<Qemu> {
     let staging = cache.staging(lock)?;
-    let packages = staging.path().join("packages");
     let made = staging.path().join("made");
-    for path in [&packages, &made] {
-        fs::create_dir(path).map_err(failed(path, "make it"))?;
-    }
-    // The system's lists may be missing, or name packages that are not to be had any more.
-    if download(&Apt::system(), &packages, report).is_err() {
-        report.step("getting lists of packages");
-        download(&Apt::refreshed(cache)?, &packages, report)?;
-    }
+    let packages = download(cache, staging.path(), report)?;
     report.step("unpacking QEMU into the cache");
     unpack::all(&packages, &made)?;
     Qemu::unpacked(&made, Found::Cache)?.try_start()?;
@@ -117,11 +109,31 @@ fn from_packages(cache: &Cache, lock: &Lock, report: &dyn Report) -> Result<Qemu
     Qemu::unpacked(&root, Found::Installed("the distribution's packages, unpacked"))
 }
 
+/// Downloads the packages into a new folder.
+fn download(cache: &Cache, staging: &Path, report: &dyn Report) -> Result<PathBuf> {
+    // The system's lists may be missing, or name packages that are not to be had any more.
+    let packages = staging.join("packages");
+    if download_with(&Apt::system(), &packages, report).is_ok() {
+        return Ok(packages);
+    }
+    let (apt, updated) = Apt::refreshed(cache, report)?;
+    let packages = staging.join("newer-packages");
+    match download_with(&apt, &packages, report) {
+        Ok(()) => Ok(packages),
+        Err(error) => Err(updated.err().unwrap_or(error)),
+    }
+}
+
 /// Downloads the packages, and those that they depend on and the system lacks.
-fn download(apt: &Apt, to: &Path, report: &dyn Report) -> Result<()> {
+fn download_with(apt: &Apt, to: &Path, report: &dyn Report) -> Result<()> {
+    fs::create_dir(to).map_err(failed(to, "make it"))?;
     let mut packages = apt.missing(&PACKAGES)?;
     // The C library and the loader belong together, and the loader is the system's.
     packages.retain(|package| !package.starts_with("libc6="));
+    if packages.is_empty() {
+        let output = "no source has them".to_owned();
+        return Err(SetupError::Failed { what: "looking for QEMU's packages".to_owned(), output });
+    }
     report.step(&format!("downloading QEMU ({} packages)", packages.len()));
     apt.download(&packages, to)
 }

@@ -65,7 +65,7 @@ fn find(cache: &Cache, rustc: &Rustc, report: &dyn Report) -> Result<Option<(Apt
     if let Some(found) = search(Apt::system()) {
         return Ok(Some(found));
     }
-    let mirror = Mirror::find()?;
+    let mirror = Mirror::find(cache, report)?;
     for (index, suite) in mirror.suites().iter().enumerate() {
         report.step(&format!("looking for the source of Rust {} ({suite})", rustc.release));
         match Apt::suite(cache, &mirror, suite) {

@@ -61,7 +61,7 @@ fn compile(rustc: &Rustc, source: &Path, folder: &Path, target: &Path) -> Result
     })()
     .map_err(failed_here)?;
     // As in the crates that rustup installs: code for link-time optimisation, and no paths of here.
-    let remap = format!("--remap-path-prefix={}=/rustc/library", source.display());
+    let remap = format!("--remap-path-prefix={}=/rustc", rustlib.join("src/rust").display());
     let tool = Tool::new(cargo(), BUILD).change(guest::clean_environment);
     let tool = tool.args(["build", "--release", "--target", TARGET, "--color", "never"]);
     let tool = tool.args(["-Zbuild-std=core,alloc"]);

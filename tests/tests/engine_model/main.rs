@@ -359,7 +359,7 @@ impl Pair {
             }
             Step::Remount => unreachable!("handled above"),
             Step::CreateBranch(name, parent) => {
-                let parent = parent.map(|p| branch(p));
+                let parent = parent.map(branch);
                 mount.create_branch(&branch(*name), parent.as_ref())
             }
             Step::Switch(name) => mount.switch(&branch(*name)),

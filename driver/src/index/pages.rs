@@ -2,11 +2,12 @@
 //!
 //! A map is a radix tree of 64-way nodes kept in one arena per mount. A leaf slot is a 32-bit page
 //! reference, so a densely changed file costs 4.1 bytes per changed page, and a single changed page
-//! at most one node of 256 bytes per level.
+//! at most one node of 256 bytes per level. A file of one page, as most are, needs no node at all.
 //!
 //! # Invariants
 //!
-//! The height of a map covers its largest page; a node is in one map only, or in the free list.
+//! The height of a map covers its largest page; a map of height 0 has its page 0 in `root` itself. A
+//! node is in one map only, or in the free list.
 
 use crate::error::{Error, Result};
 use crate::storage::TryVec;
@@ -95,7 +96,7 @@ impl PageMap {
     }
 
     const fn covers(&self, page: u64) -> bool {
-        self.height > 0 && (page >> (FANOUT_SHIFT * self.height as u32)) == 0
+        (page >> (FANOUT_SHIFT * self.height as u32)) == 0
     }
 }
 
@@ -119,6 +120,9 @@ impl PageArena {
     /// Where `page` of the file is.
     #[must_use]
     pub fn get(&self, map: &PageMap, page: u64) -> Option<PageRef> {
+        if map.height == 0 {
+            return PageRef::from_slot(map.root).filter(|_| page == 0);
+        }
         let leaf = self.leaf(map, page)?;
         PageRef::from_slot(*leaf.get(slot_of(page, 0))?)
     }
@@ -143,6 +147,9 @@ impl PageArena {
     /// The first mapped page in `from..to`.
     #[must_use]
     pub fn first_mapped(&self, map: &PageMap, from: u64, to: u64) -> Option<u64> {
+        if map.height == 0 {
+            return (from == 0 && to > 0 && map.root != 0).then_some(0);
+        }
         let mut page = from;
         while page < to && map.covers(page) {
             // The lowest level at which there is nothing: skip all that it covers.
@@ -180,12 +187,12 @@ impl PageArena {
             }
             map.root = root;
             map.height += 1;
-            if map.height == 1 {
-                // The first node is a leaf and has no child.
-                if let Some(slot) = self.node_mut(root).and_then(|n| n.first_mut()) {
-                    *slot = 0;
-                }
-            }
+        }
+        if map.height == 0 {
+            let old = PageRef::from_slot(core::mem::replace(&mut map.root, to.to_slot()));
+            map.pages += u64::from(old.is_none());
+            self.mapped += u64::from(old.is_none());
+            return Ok(old);
         }
         let mut node = map.root;
         for level in (1..map.height).rev() {
@@ -212,6 +219,11 @@ impl PageArena {
     /// Unmaps all pages from `from` on, calling `each` for every one.
     pub fn remove_from(&mut self, map: &mut PageMap, from: u64, each: &mut dyn FnMut(PageRef)) {
         if map.height == 0 {
+            if let Some(page) = PageRef::from_slot(map.root).filter(|_| from == 0) {
+                each(page);
+                self.mapped -= 1;
+                *map = PageMap::default();
+            }
             return;
         }
         let mut removed = 0;

@@ -21,4 +21,4 @@ pub use error::BuildError;
 pub use options::{BuildOptions, DEFAULT_DELTA_SIZE, DeltaSize};
 pub use progress::{Phase, Progress};
 pub use report::BuildReport;
-pub use size::{ParseSizeError, format_size, parse_size};
+pub use size::format_size;

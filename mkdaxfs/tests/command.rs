@@ -3,10 +3,13 @@
 mod common;
 
 use assert_cmd::Command;
-use common::{Image, Workspace, assert_same_tree};
+use common::{Image, Workspace, assert_same_tree, noise};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 fn mkdaxfs() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("mkdaxfs"));
@@ -133,6 +136,51 @@ fn an_output_without_directory_lands_in_the_current_one() {
     let out = ws.path().join("out");
     mkdaxfs().current_dir(&out).args(["-d", "../source", "-o", "image"]).assert().success();
     assert_same_tree(&ws.source(), &Image::read(&ws.output()));
+}
+
+/// Waits until the child has opened something below `directory`; `false` if it ends before.
+fn opens_below(child: &mut Child, directory: &Path) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        let open = fs::read_dir(format!("/proc/{}/fd", child.id())).into_iter().flatten();
+        let mut targets = open.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+        if targets.any(|target| target.starts_with(directory)) {
+            return true;
+        }
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    panic!("it neither starts nor ends");
+}
+
+#[test]
+fn an_interrupted_build_leaves_nothing_and_says_so() {
+    let ws = Workspace::new();
+    ws.file("large", noise(1, 1 << 20).repeat(128));
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("mkdaxfs"));
+        command.arg("-d").arg(ws.source()).arg("-o").arg(ws.output()).stderr(Stdio::piped());
+        let mut interrupted = false;
+        // On an odd machine a build may be through before the signal arrives: once more, then.
+        for _ in 0..20 {
+            let mut child = command.spawn().unwrap();
+            if opens_below(&mut child, &ws.path().join("out")) {
+                kill_process(Pid::from_child(&child), signal).unwrap();
+            }
+            let output = child.wait_with_output().unwrap();
+            if !output.status.success() {
+                assert_eq!(output.status.code(), Some(128 + signal.as_raw()));
+                assert!(text(&output.stderr).contains("stopped; no image was written"));
+                assert_eq!(ws.outputs(), [""; 0]);
+                interrupted = true;
+                break;
+            }
+            fs::remove_file(ws.output()).unwrap();
+        }
+        assert!(interrupted);
+    }
 }
 
 #[test]

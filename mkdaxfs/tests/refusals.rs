@@ -115,6 +115,50 @@ fn a_file_overwritten_in_place_is_refused() {
     assert!(matches!(error, BuildError::Changed { .. }), "{error:?}");
 }
 
+/// Calls a closure each time the build asks whether to stop, once it writes: between the windows of
+/// a large file, for one.
+struct WhileWriting<F> {
+    writing: AtomicBool,
+    hook: F,
+}
+
+impl<F: Fn() + Sync> Progress for WhileWriting<F> {
+    fn begin(&self, phase: Phase, _: Option<u64>) {
+        self.writing.store(phase == Phase::Write, Ordering::SeqCst);
+    }
+    fn cancelled(&self) -> bool {
+        if self.writing.load(Ordering::SeqCst) {
+            (self.hook)();
+        }
+        false
+    }
+}
+
+#[test]
+fn a_file_changed_behind_the_reading_position_is_refused() {
+    let ws = Workspace::new();
+    let path = ws.file("disk", noise(1, 4 << 20));
+    let before = fs::metadata(&path).unwrap();
+    let calls = AtomicU64::new(0);
+    let hook = || {
+        // By the fourth time some windows of the file have been read.
+        if calls.fetch_add(1, Ordering::SeqCst) != 3 {
+            return;
+        }
+        for _ in 0..1_000_000 {
+            File::options().write(true).open(&path).unwrap().write_all(b"new").unwrap();
+            let now = fs::metadata(&path).unwrap();
+            if (now.ctime(), now.ctime_nsec()) != (before.ctime(), before.ctime_nsec()) {
+                return;
+            }
+        }
+        panic!("the clock stands still");
+    };
+    let error = refused(&ws, &path, &WhileWriting { writing: AtomicBool::new(false), hook });
+    assert!(matches!(error, BuildError::Changed { .. }), "{error:?}");
+    assert!(calls.into_inner() > 4, "it was in the middle of the file");
+}
+
 #[test]
 fn a_file_replaced_by_a_link_is_refused() {
     let ws = Workspace::new();

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Workspace, assert_same_tree, noise};
 use daxfs_format::base::{FEATURES_MAGIC, encode_dev};
-use mkdaxfs::BuildOptions;
+use mkdaxfs::{BuildOptions, DeltaSize};
 use rustix::fs::{CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -195,6 +195,27 @@ fn a_static_image_is_pure_v3() {
     assert_eq!(image.base.features_magic.get(), FEATURES_MAGIC);
     assert_eq!(image.base.features.get(), 3);
     assert_eq!(image.base.reserved, [0; 4040]);
+}
+
+#[test]
+fn a_writable_image_fills_the_size_asked_for() {
+    let ws = Workspace::new();
+    ws.file("file", noise(1, 100_000));
+    let total = (16 << 20) + 5000;
+    let options =
+        BuildOptions { writable: Some(DeltaSize::FillTo(total)), ..BuildOptions::default() };
+    let (report, image) = ws.image_with(&options);
+    assert_same_tree(&ws.source(), &image);
+    assert_eq!(image.bytes.len() as u64, total / 4096 * 4096, "in whole pages");
+    let sb = &image.superblock;
+    assert_eq!(sb.branch_table_offset.get(), 4096);
+    assert_eq!(sb.branch_table_entries.get(), 256);
+    assert_eq!(sb.base_offset.get(), 0x9000);
+    assert_eq!(sb.delta_region_offset.get(), 0x9000 + sb.base_size.get());
+    assert_eq!(sb.delta_region_size.get(), report.delta_bytes);
+    assert_eq!(report.uuid, Some(image.uuid()));
+    let stored = fs::metadata(ws.output()).unwrap().blocks() * 512;
+    assert!(stored < 2 << 20, "the delta region is a hole: {stored} bytes stored");
 }
 
 #[test]

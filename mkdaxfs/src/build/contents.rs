@@ -160,14 +160,16 @@ fn hash_whole(tree: &Tree, files: &[NodeIndex], progress: &dyn Progress) -> Resu
             let file = reader.open(index)?;
             let end = tree.node(index).stamp.size.min(start.saturating_add(PART));
             let mut hasher = Hasher::new();
-            file.windows(start..end, buffer, |at, bytes| {
+            for window in file.windows(start..end) {
                 stop_if_cancelled(progress)?;
+                let window = window?;
+                let bytes = &mut buffer[..(window.end - window.start) as usize];
+                file.read(window.start, bytes)?;
                 if !is_zero(bytes) {
-                    hasher.update(&at.to_le_bytes());
+                    hasher.update(&window.start.to_le_bytes());
                     hasher.update(bytes);
                 }
-                Ok(())
-            })?;
+            }
             progress.advance(end - start);
             file.finish()?;
             Ok(hasher.finalize())

@@ -9,14 +9,16 @@ use crate::error::{BuildError, Result};
 use daxfs::std_platform::MappedFile;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, fallocate, fstat, fsync, linkat, openat,
-    renameat, stat, unlinkat,
+    AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, SeekFrom, fallocate, fstat, fsync,
+    linkat, openat, renameat, seek, sendfile, stat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Who may use a new file, before the umask.
 const NEW_FILE_MODE: u32 = 0o666;
@@ -24,6 +26,7 @@ const NEW_FILE_MODE: u32 = 0o666;
 /// The output file, not yet visible.
 pub(super) struct Output {
     file: Unpublished,
+    position: Mutex<()>,
     directory: OwnedFd,
     name: OsString,
     path: PathBuf,
@@ -61,7 +64,8 @@ impl Output {
                 temporary(parent).map_err(|e| BuildError::io("create a file in", parent, e))?,
             ),
         };
-        Ok(Self { file, directory, name: name.to_os_string(), path: target.clone() })
+        let name = name.to_os_string();
+        Ok(Self { file, position: Mutex::new(()), directory, name, path: target })
     }
 
     /// The file, for writing the image.
@@ -70,7 +74,7 @@ impl Output {
             Unpublished::Nameless(file) => file,
             Unpublished::Temporary(file) => file.as_file(),
         };
-        OutputFile { file, path: &self.path }
+        OutputFile { file, position: &self.position, path: &self.path }
     }
 
     /// Makes sure that a directory of the source is not the one the output will be in.
@@ -147,10 +151,43 @@ fn link(file: &File, directory: &OwnedFd, name: &OsString) -> rustix::io::Result
 #[derive(Clone, Copy)]
 pub(super) struct OutputFile<'o> {
     file: &'o File,
+    /// Guards the file's position, which only a [`Sender`] uses.
+    position: &'o Mutex<()>,
     path: &'o Path,
 }
 
-impl OutputFile<'_> {
+/// The right to let the system copy to the output. One thread has it at a time: the output has one
+/// position, and file systems let only one thread write to a file anyway.
+pub(super) struct Sender<'o> {
+    file: &'o File,
+    _position: MutexGuard<'o, ()>,
+}
+
+impl Sender<'_> {
+    /// Copies `range` of `source` to `at`; whether all of it was.
+    pub(super) fn send(&self, source: &File, range: &Range<u64>, at: u64) -> bool {
+        if seek(self.file, SeekFrom::Start(at)).is_err() {
+            return false;
+        }
+        let mut from = range.start;
+        while from < range.end {
+            let len = usize::try_from(range.end - from).unwrap_or(usize::MAX);
+            match sendfile(self.file, source, Some(&mut from), len) {
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+        }
+        true
+    }
+}
+
+impl<'o> OutputFile<'o> {
+    /// Waits for the right to let the system copy to the output.
+    pub(super) fn sender(&self) -> Sender<'o> {
+        let position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        Sender { file: self.file, _position: position }
+    }
+
     /// Makes the file, so far empty, one hole of `len` bytes.
     pub(super) fn set_len(&self, len: u64) -> Result<()> {
         self.file.set_len(len).map_err(|e| BuildError::io("write the image", self.path, e))

@@ -3,6 +3,7 @@
 //! A [`SourceFile`] can only be got for the very file the scan saw, and [`SourceFile::finish`] says
 //! whether it still is: what was read in between is one state of the file.
 
+use super::output::Sender;
 use super::tree::{NodeIndex, Stamp, Tree};
 use crate::error::{BuildError, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -128,6 +129,12 @@ impl SourceFile<'_> {
         })
     }
 
+    /// Lets the system copy `range` to `at` in the output; whether it did. What stands in the way
+    /// comes to light when the range is read and written instead.
+    pub(super) fn send(&self, range: &Range<u64>, to: &Sender<'_>, at: u64) -> bool {
+        to.send(&self.file, range, at)
+    }
+
     /// Makes sure that a file without size is without content. (Some file systems have files that
     /// do not say how much they hold; such a file cannot be stored.)
     pub(super) fn expect_empty(&self) -> Result<()> {
@@ -138,28 +145,26 @@ impl SourceFile<'_> {
         }
     }
 
-    /// Calls `visit` with each window of `range` that has data, ascending; holes are skipped where
-    /// they fill a window. Windows start at multiples of [`WINDOW`], as `range` must.
-    pub(super) fn windows(
-        &self,
-        range: Range<u64>,
-        buffer: &mut [u8],
-        mut visit: impl FnMut(u64, &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    /// The windows of `range` that have data, ascending; holes are left out where they fill a
+    /// window. Windows start at multiples of [`WINDOW`], as `range` must.
+    pub(super) fn windows(&self, range: Range<u64>) -> impl Iterator<Item = Result<Range<u64>>> {
         let window = WINDOW as u64;
-        let mut at = range.start;
-        while at < range.end {
-            at = at.max(self.data_from(at)? / window * window);
-            if at >= range.end {
-                break;
+        let mut next = range.start;
+        std::iter::from_fn(move || {
+            if next >= range.end {
+                return None;
             }
-            let len = window.min(range.end - at);
-            let bytes = &mut buffer[..len as usize];
-            self.read(at, bytes)?;
-            visit(at, bytes)?;
-            at += len;
-        }
-        Ok(())
+            let data = match self.data_from(next) {
+                Ok(data) => data,
+                Err(e) => {
+                    next = range.end;
+                    return Some(Err(e));
+                }
+            };
+            let start = next.max(data / window * window);
+            next = range.end.min(start.saturating_add(window));
+            (start < range.end).then_some(Ok(start..next))
+        })
     }
 
     /// Where the first data at or behind `at` is; the largest offset if there is none.

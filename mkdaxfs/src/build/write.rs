@@ -1,8 +1,8 @@
 //! Writing the image: its bytes in order of their places, cut into jobs that threads share.
 //!
 //! A job either fills one window with everything that lies there (structures and small contents),
-//! so that many small files cost one write, or streams a part of one large file. Blocks of zeros
-//! are not written: the file starts as one hole.
+//! so that many small files cost one write, or streams a part of one large file, window by window.
+//! Blocks of zeros are not written: the file starts as one hole.
 
 use super::encode;
 use super::layout::{Delta, INODE_TABLE, Layout};
@@ -80,12 +80,18 @@ pub(super) fn write(
     let latest = options
         .source_date_epoch
         .map(|sec| Timestamp { sec: i64::try_from(sec).unwrap_or(i64::MAX), nsec: 0 });
+    let start = || Copier {
+        tree,
+        layout,
+        latest,
+        output,
+        progress,
+        reader: Reader::new(tree),
+        window: vec![0; WINDOW],
+    };
     let digests: Vec<Option<Hash>> = jobs(&pieces)
         .into_par_iter()
-        .map_init(
-            || Writer::new(tree, layout, latest, output, progress),
-            |writer, job| writer.run(job, derive_uuid),
-        )
+        .map_init(start, |copier, job| copier.run(job, derive_uuid))
         .collect::<Result<_>>()?;
 
     output.write_at(layout.base_offset.get(), encode::base_superblock(layout, tree).as_bytes())?;
@@ -193,7 +199,7 @@ fn jobs(pieces: &[Piece]) -> Vec<Job<'_>> {
 }
 
 /// What one thread needs.
-struct Writer<'b> {
+struct Copier<'b> {
     tree: &'b Tree,
     layout: &'b Layout,
     latest: Option<Timestamp>,
@@ -203,18 +209,7 @@ struct Writer<'b> {
     window: Vec<u8>,
 }
 
-impl<'b> Writer<'b> {
-    fn new(
-        tree: &'b Tree,
-        layout: &'b Layout,
-        latest: Option<Timestamp>,
-        output: OutputFile<'b>,
-        progress: &'b dyn Progress,
-    ) -> Self {
-        let reader = Reader::new(tree);
-        Self { tree, layout, latest, output, progress, reader, window: vec![0; WINDOW] }
-    }
-
+impl Copier<'_> {
     /// Does a job; returns a digest of what it wrote, if wanted.
     fn run(&mut self, job: Job<'_>, digest: bool) -> Result<Option<Hash>> {
         if self.progress.cancelled() {
@@ -225,28 +220,27 @@ impl<'b> Writer<'b> {
             [Piece { at, len, source: Source::File(node, range) }] if *len > WINDOW as u64 => {
                 self.stream(*node, range.clone(), *at, hasher.as_mut())?;
             }
-            [first, ..] => {
-                self.gather(job, first.at)?;
-                if let Some(hasher) = &mut hasher {
-                    hasher.update(&first.at.get().to_le_bytes());
-                    hasher.update(&self.window);
-                }
-            }
+            [first, ..] => self.gather(job, first.at, hasher.as_mut())?,
             [] => {}
         }
         Ok(hasher.map(|hasher| hasher.finalize()))
     }
 
     /// Fills a window with pieces and writes it.
-    fn gather(&mut self, job: Job<'_>, start: RegionOffset) -> Result<()> {
-        self.window.fill(0);
+    fn gather(
+        &mut self,
+        job: Job<'_>,
+        start: RegionOffset,
+        hasher: Option<&mut Hasher>,
+    ) -> Result<()> {
         let mut end = 0;
         for piece in job {
             let from = (piece.at.get() - start.get()) as usize;
+            self.window[end..from].fill(0);
             end = from + piece.len as usize;
             self.fill(&piece.source, from..end)?;
         }
-        write_data(self.output, start.get(), &self.window[..end])?;
+        write_data(self.output, start.get(), &self.window[..end], hasher)?;
         self.progress.advance(job.iter().map(|piece| piece.len).sum());
         Ok(())
     }
@@ -268,9 +262,10 @@ impl<'b> Writer<'b> {
                 }
             }
             Source::Target(index) => {
-                // The NUL behind it is there already.
                 let target = &self.tree.node(*index).target;
-                into[..target.len()].copy_from_slice(target);
+                let (text, terminator) = into.split_at_mut(target.len());
+                text.copy_from_slice(target);
+                terminator.fill(0);
             }
             Source::File(index, range) => {
                 let file = self.reader.open(*index)?;
@@ -290,44 +285,68 @@ impl<'b> Writer<'b> {
         mut hasher: Option<&mut Hasher>,
     ) -> Result<()> {
         let file = self.reader.open(node)?;
-        let (start, output, progress) = (range.start, self.output, self.progress);
-        let len = range.end - range.start;
-        file.windows(range, &mut self.window, |offset, bytes| {
-            if progress.cancelled() {
+        // The system copies what neither has to be looked at for a digest nor has holes: once
+        // instead of twice, and without several threads in each other's way.
+        let by_system = hasher.is_none() && !self.tree.node(node).sparse;
+        let sender = by_system.then(|| self.output.sender());
+        for part in file.windows(range.clone()) {
+            if self.progress.cancelled() {
                 return Err(BuildError::Cancelled);
             }
-            let target = at.get() + (offset - start);
-            let wrote = write_data(output, target, bytes)?;
-            if let (true, Some(hasher)) = (wrote, &mut hasher) {
-                hasher.update(&target.to_le_bytes());
-                hasher.update(bytes);
+            let part = part?;
+            let target = at.get() + (part.start - range.start);
+            if let Some(sender) = &sender {
+                // A window that starts with zeros is looked at: it may have nothing else.
+                let len = BLOCK_SIZE.min(part.end - part.start);
+                let block = &mut self.window[..len as usize];
+                file.read(part.start, block)?;
+                if !is_zero(block) && file.send(&part, sender, target) {
+                    continue;
+                }
             }
-            Ok(())
-        })?;
-        progress.advance(len);
+            let bytes = &mut self.window[..(part.end - part.start) as usize];
+            file.read(part.start, bytes)?;
+            write_data(self.output, target, bytes, hasher.as_deref_mut())?;
+        }
+        self.progress.advance(range.end - range.start);
         file.finish()
     }
 }
 
-/// Writes the blocks of `bytes` that are not zero; whether there were any.
-fn write_data(output: OutputFile<'_>, at: u64, bytes: &[u8]) -> Result<bool> {
-    let mut wrote = false;
+/// Writes the blocks of `bytes` that are not zero. Adds `bytes` to a digest, unless all of them are:
+/// holes count the same.
+fn write_data(
+    output: OutputFile<'_>,
+    at: u64,
+    bytes: &[u8],
+    hasher: Option<&mut Hasher>,
+) -> Result<()> {
+    let runs = data_runs(bytes);
+    if let Some(hasher) = hasher.filter(|_| !runs.is_empty()) {
+        hasher.update(&at.to_le_bytes());
+        hasher.update(bytes);
+    }
+    for run in runs {
+        output.write_at(at + run.start as u64, &bytes[run])?;
+    }
+    Ok(())
+}
+
+/// The runs of blocks of `bytes` that are not zero.
+fn data_runs(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
     let mut start = 0;
-    while start < bytes.len() {
-        let block = |from: usize| &bytes[from..bytes.len().min(from + BLOCK_SIZE as usize)];
-        let mut end = start;
-        while end < bytes.len() && !is_zero(block(end)) {
-            end += block(end).len();
-        }
-        if end > start {
-            output.write_at(at + start as u64, &bytes[start..end])?;
-            wrote = true;
-        } else {
-            end += block(end).len();
+    for block in bytes.chunks(BLOCK_SIZE as usize) {
+        let end = start + block.len();
+        if !is_zero(block) {
+            match runs.last_mut() {
+                Some(run) if run.end == start => run.end = end,
+                _ => runs.push(start..end),
+            }
         }
         start = end;
     }
-    Ok(wrote)
+    runs
 }
 
 /// Whether all of `bytes` are zero. Fast where they are not, and at the speed of memory where they
@@ -335,4 +354,20 @@ fn write_data(output: OutputFile<'_>, at: u64, bytes: &[u8]) -> Result<bool> {
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
     static ZEROS: [u8; BLOCK_SIZE as usize] = [0; BLOCK_SIZE as usize];
     bytes.chunks(ZEROS.len()).all(|chunk| chunk == &ZEROS[..chunk.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_the_blocks_that_are_not_zero() {
+        let mut bytes = vec![0; 5 * 4096 + 10];
+        assert_eq!(data_runs(&bytes), []);
+        assert_eq!(data_runs(&[]), []);
+        bytes[4096] = 1;
+        bytes[3 * 4096 - 1] = 1;
+        bytes[5 * 4096 + 9] = 1;
+        assert_eq!(data_runs(&bytes), [4096..3 * 4096, 5 * 4096..5 * 4096 + 10]);
+    }
 }

@@ -2,12 +2,14 @@
 //!
 //! Not part of the library's interface.
 
+mod branches;
 mod generate;
 mod image;
 mod message;
 mod text;
 
-pub use generate::{Artifact, Generate, parse};
+pub use branches::{BranchTable, branch_name};
+pub use generate::parse;
 pub use image::{ImageFile, ToolError};
 pub use message::{Tool, finish_output, print_json};
-pub use text::{Printable, branch_state, kind_name, time};
+pub use text::{Printable, branch_state, count, kind_name, size, time};

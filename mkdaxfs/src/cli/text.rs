@@ -30,6 +30,16 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// The number of bytes that an argument names.
+///
+/// # Errors
+///
+/// What would be one.
+pub fn size(text: &str) -> Result<u64, &'static str> {
+    daxfs::parse_size(text.as_bytes())
+        .ok_or("a size is a number of bytes, or a number with K, M or G behind it")
+}
+
 /// A time in RFC 3339, or in seconds since the epoch where that has no such time.
 #[must_use]
 pub fn time(time: Timestamp) -> String {
@@ -38,6 +48,17 @@ pub fn time(time: Timestamp) -> String {
     match jiff::Timestamp::from_nanosecond(nanos) {
         Ok(time) => time.to_string(),
         Err(_) => format!("@{}.{:09}", time.sec, time.nsec),
+    }
+}
+
+/// A number of things, in words.
+#[must_use]
+pub fn count(number: u64, noun: &str) -> String {
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) if noun.ends_with("ch") => format!("{number} {noun}es"),
+        (_, None) => format!("{number} {noun}s"),
     }
 }
 
@@ -63,6 +84,7 @@ pub const fn branch_state(state: BranchState) -> &'static str {
         BranchState::Active => "active",
         BranchState::Committed => "committed",
         BranchState::Aborted => "aborted",
+        BranchState::Making => "being made",
     }
 }
 
@@ -77,6 +99,14 @@ mod tests {
         assert_eq!(text(b"a\x1b[31m\n"), "a\\x1b[31m\\x0a");
         assert_eq!(text(b"\xff\\"), "\\xff\\\\");
         assert_eq!(text("\u{9b}".as_bytes()), "\\xc2\\x9b");
+    }
+
+    #[test]
+    fn counts_are_english() {
+        assert_eq!(count(1, "directory"), "1 directory");
+        assert_eq!(count(2, "directory"), "2 directories");
+        assert_eq!(count(0, "file"), "0 files");
+        assert_eq!(count(3, "branch"), "3 branches");
     }
 
     #[test]

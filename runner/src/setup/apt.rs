@@ -9,7 +9,7 @@ use super::tool::{QUESTION, Tool};
 use super::{Cache, Report, Result, SetupError};
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long lists may take.
@@ -209,12 +209,6 @@ pub(super) fn os_release(name: &str) -> Option<String> {
     let text = fs::read_to_string("/etc/os-release").ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
     Some(value.trim_matches(['"', '\'']).to_owned())
-}
-
-/// The tree below which the system's programs look for data.
-pub(super) fn data_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
-    let folders = ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"];
-    folders.map(|folder| root.join(folder)).into_iter().filter(|path| path.is_dir())
 }
 
 #[cfg(test)]

@@ -78,6 +78,14 @@ pub enum SetupError {
         /// The command that installs it.
         command: &'static str,
     },
+    /// The toolchain comes without a linker for the target, and none could be got.
+    #[error("the linker lld is missing and cannot be set up here{tried}; run: {command}")]
+    NoLinker {
+        /// What was tried.
+        tried: Tried,
+        /// The command that installs it.
+        command: &'static str,
+    },
     /// The sources are not where they were when this program was built.
     #[error(
         "{path}: not there any more; run this program from a checkout: cargo run -p runner",

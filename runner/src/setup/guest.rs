@@ -1,8 +1,9 @@
 //! The guest kernel's ELF file, built by cargo.
 
-use super::rustc::{TARGET, cargo, no_rust, workspace};
+use super::linker::linker;
+use super::rustc::{Rustc, TARGET, cargo, no_rust, workspace};
 use super::{Cache, Report, Result, SetupError, bare_metal_target};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -27,14 +28,21 @@ pub struct Guest {
 /// [`SetupError::Guest`], and those of [`bare_metal_target`].
 pub fn guest(cache: &Cache, report: &dyn Report) -> Result<Guest> {
     let target = bare_metal_target(cache, report)?;
+    let linker = linker(cache, &Rustc::find()?, report)?;
     let workspace = workspace()?;
     let folder = workspace.join("target/guest-build");
     let mut command = Command::new(cargo());
     clean_environment(&mut command);
+    let mut flags = Vec::new();
     if let Some(sysroot) = target.sysroot {
-        let mut flags = std::ffi::OsString::from("--sysroot\x1f");
-        flags.push(sysroot);
-        command.env("CARGO_ENCODED_RUSTFLAGS", flags);
+        flags.extend(["--sysroot".into(), sysroot.into_os_string()]);
+    }
+    if let Some(linker) = linker {
+        flags.extend(["-C".into(), option("linker=", linker.program)]);
+        command.envs(linker.environment);
+    }
+    if !flags.is_empty() {
+        command.env("CARGO_ENCODED_RUSTFLAGS", flags.join(OsStr::new("\x1f")));
     }
     command.args(["build", "-p", "daxfs-guest", "--profile", "guest", "--target", TARGET]);
     command.args(["--color", "never"]).arg("--target-dir").arg(&folder).current_dir(workspace);
@@ -44,6 +52,12 @@ pub fn guest(cache: &Cache, report: &dyn Report) -> Result<Guest> {
         Ok(about) => Ok(Guest { elf, bytes: about.len() }),
         Err(error) => Err(SetupError::Guest { output: format!("{}: {error}", elf.display()) }),
     }
+}
+
+fn option(name: &str, value: PathBuf) -> OsString {
+    let mut option = OsString::from(name);
+    option.push(value);
+    option
 }
 
 /// Runs cargo. It is quiet unless it fails, but for one line when there is something to do.

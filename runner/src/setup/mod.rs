@@ -9,6 +9,7 @@
 //! |---|---|
 //! | QEMU | `system-qemu`: on the `PATH`; `cached-qemu`: unpacked earlier; `debian-qemu`: the distribution's packages, unpacked into the cache |
 //! | target | `installed-target`: in the toolchain; `cached-target`: built earlier; `rustup`: `rustup target add`; `local-rust-src`, then `debian-rust-src`: built from the library's source |
+//! | linker | `toolchain-linker`: beside the compiler; `system-linker`: `ld.lld` on the `PATH`; `debian-linker`: as for QEMU |
 //! | guest | `cargo build`, into a target folder of its own |
 //!
 //! # Environment
@@ -25,7 +26,7 @@
 //! |---|---|
 //! | `locks/` | one file per thing being made, locked by who makes it |
 //! | `staging/` | what is being made |
-//! | `qemu/DISTRIBUTION/` | packages, unpacked |
+//! | `qemu/DISTRIBUTION/`, `lld/DISTRIBUTION/` | packages, unpacked |
 //! | `sysroots/COMPILER/` | the bare-metal target's crates for one compiler |
 //! | `rust-src/RELEASE/` | the standard library's source |
 //! | `apt/` | package lists, where the system's are missing or lack something |
@@ -41,13 +42,14 @@ mod apt;
 mod cache;
 mod error;
 mod guest;
+mod linker;
+mod packages;
 mod qemu;
 mod rust_src;
 mod rustc;
 mod sysroot;
 mod target;
 mod tool;
-mod unpack;
 mod way;
 
 pub use cache::{Cache, Lock};

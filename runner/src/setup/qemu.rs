@@ -1,13 +1,10 @@
 //! QEMU: the machine's own, or the distribution's packages unpacked into the cache.
 
-use super::apt::{self, Apt, os_release};
-use super::cache::failed;
+use super::apt;
 use super::error::Tried;
-use super::rustc::file_name;
 use super::tool::{QUESTION, Tool};
 use super::way::{Way, Ways};
-use super::{Cache, Found, Lock, Report, Result, SetupError, unpack};
-use std::env;
+use super::{Cache, Found, Lock, Report, Result, SetupError, packages};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,64 +75,22 @@ fn install_command() -> &'static str {
         ("pacman", "sudo pacman -S qemu-system-x86"),
         ("zypper", "sudo zypper install qemu-x86"),
         ("apk", "sudo apk add qemu-system-x86_64"),
-        ("brew", "brew install qemu"),
     ];
-    let here = commands.iter().find(|(manager, _)| which::which(manager).is_ok());
-    here.map_or("your package manager, to install qemu-system-x86_64", |(_, command)| command)
-}
-
-/// The place in the cache. Unpacked packages use libraries of the system: another release of it needs
-/// others.
-fn name() -> PathBuf {
-    let system = ["ID", "VERSION_ID", "VERSION_CODENAME"].map(os_release);
-    let system = system.into_iter().flatten().collect::<Vec<_>>().join(" ");
-    Path::new("qemu").join(file_name(&format!("{system} {}", env::consts::ARCH)))
+    packages::install_command(&commands, "your package manager, to install qemu-system-x86_64")
 }
 
 /// What an earlier run unpacked, if it works (still).
 fn cached(cache: &Cache) -> Option<Qemu> {
-    Qemu::unpacked(&cache.path().join(name()), Found::Cache).ok()
+    Qemu::unpacked(&cache.path().join(packages::place("qemu")), Found::Cache).ok()
 }
 
 /// Unpacks the distribution's packages into the cache.
 fn from_packages(cache: &Cache, lock: &Lock, report: &dyn Report) -> Result<Qemu> {
     let staging = cache.staging(lock)?;
-    let made = staging.path().join("made");
-    let packages = download(cache, staging.path(), report)?;
-    report.step("unpacking QEMU into the cache");
-    unpack::all(&packages, &made)?;
+    let made = packages::tree(cache, staging.path(), "QEMU", &PACKAGES, report)?;
     Qemu::unpacked(&made, Found::Cache)?.try_start()?;
-    let root = cache.publish(lock, &made, &name())?;
+    let root = cache.publish(lock, &made, &packages::place("qemu"))?;
     Qemu::unpacked(&root, Found::Installed("the distribution's packages, unpacked"))
-}
-
-/// Downloads the packages into a new folder.
-fn download(cache: &Cache, staging: &Path, report: &dyn Report) -> Result<PathBuf> {
-    // The system's lists may be missing, or name packages that are not to be had any more.
-    let packages = staging.join("packages");
-    if download_with(&Apt::system(), &packages, report).is_ok() {
-        return Ok(packages);
-    }
-    let (apt, updated) = Apt::refreshed(cache, report)?;
-    let packages = staging.join("newer-packages");
-    match download_with(&apt, &packages, report) {
-        Ok(()) => Ok(packages),
-        Err(error) => Err(updated.err().unwrap_or(error)),
-    }
-}
-
-/// Downloads the packages, and those that they depend on and the system lacks.
-fn download_with(apt: &Apt, to: &Path, report: &dyn Report) -> Result<()> {
-    fs::create_dir(to).map_err(failed(to, "make it"))?;
-    let mut packages = apt.missing(&PACKAGES)?;
-    // The C library and the loader belong together, and the loader is the system's.
-    packages.retain(|package| !package.starts_with("libc6="));
-    if packages.is_empty() {
-        let output = "no source has them".to_owned();
-        return Err(SetupError::Failed { what: "looking for QEMU's packages".to_owned(), output });
-    }
-    report.step(&format!("downloading QEMU ({} packages)", packages.len()));
-    apt.download(&packages, to)
 }
 
 impl Qemu {
@@ -153,19 +108,9 @@ impl Qemu {
 
     /// One whose packages are unpacked in a folder.
     fn unpacked(root: &Path, found: Found) -> Result<Self> {
-        let mut libraries = Vec::new();
-        let mut modules = None;
-        for folder in ["lib", "usr/lib"] {
-            // Some libraries are in folders of their own.
-            find_libraries(&root.join(folder), 3, &mut libraries, &mut modules);
-        }
-        if let Some(old) = env::var_os("LD_LIBRARY_PATH") {
-            libraries.extend(env::split_paths(&old));
-        }
-        let libraries = env::join_paths(libraries).unwrap_or_default();
-        let mut environment = vec![("LD_LIBRARY_PATH".into(), libraries)];
-        environment.extend(modules.map(|path| ("QEMU_MODULE_DIR".into(), path.into())));
-        let arguments = apt::data_folders(root).flat_map(|path| ["-L".into(), path.into()]);
+        let mut environment = vec![packages::library_path(root)];
+        environment.extend(modules(root).map(|path| ("QEMU_MODULE_DIR".into(), path.into())));
+        let arguments = data_folders(root).flat_map(|path| ["-L".into(), path.into()]);
         let qemu = Self {
             program: root.join("usr/bin").join(PROGRAM),
             environment,
@@ -200,27 +145,18 @@ impl Qemu {
     }
 }
 
-/// Finds folders with libraries, and the one with QEMU's own modules.
-fn find_libraries(
-    folder: &Path,
-    depth: u32,
-    libraries: &mut Vec<PathBuf>,
-    modules: &mut Option<PathBuf>,
-) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut has_libraries = false;
-    for entry in entries.flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            has_libraries |= name.starts_with("lib") && name.contains(".so");
-        } else if name == "qemu" && path.join("accel-tcg-x86_64.so").exists() {
-            *modules = Some(path);
-        } else if depth > 0 {
-            find_libraries(&path, depth - 1, libraries, modules);
-        }
-    }
-    if has_libraries {
-        libraries.push(folder.to_owned());
-    }
+/// The folder of QEMU's own modules; each architecture has its own.
+fn modules(root: &Path) -> Option<PathBuf> {
+    let folders = fs::read_dir(root.join("usr/lib")).ok()?.flatten();
+    let mut folders = folders.map(|folder| folder.path().join("qemu"));
+    folders.find(|path| {
+        let files = fs::read_dir(path).into_iter().flatten().flatten();
+        files.map(|file| file.path()).any(|file| file.extension() == Some("so".as_ref()))
+    })
+}
+
+/// The folders with firmware.
+fn data_folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let folders = ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"];
+    folders.map(|folder| root.join(folder)).into_iter().filter(|path| path.is_dir())
 }

@@ -3,8 +3,7 @@
 use super::apt::{self, Apt, Mirror};
 use super::cache::failed;
 use super::rustc::Rustc;
-use super::unpack;
-use super::{Cache, Lock, Report, Result};
+use super::{Cache, Lock, Report, Result, packages};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +39,7 @@ pub(super) fn from_packages(
     report.step(&format!("downloading {package}"));
     apt.download(&[package], staging.path())?;
     let unpacked = staging.path().join("unpacked");
-    unpack::all(staging.path(), &unpacked)?;
+    packages::unpack(staging.path(), &unpacked)?;
     let source = unpacked.join("usr/src").join(format!("rustc-{}", rustc.release));
     let made = staging.path().join("made");
     fs::create_dir(&made).map_err(failed(&made, "make it"))?;

@@ -17,10 +17,13 @@ pub(super) enum Way {
     Rustup,
     LocalRustSrc,
     DebianRustSrc,
+    ToolchainLinker,
+    SystemLinker,
+    DebianLinker,
 }
 
 impl Way {
-    const ALL: [(&'static str, Self); 8] = [
+    const ALL: [(&'static str, Self); 11] = [
         ("system-qemu", Self::SystemQemu),
         ("cached-qemu", Self::CachedQemu),
         ("debian-qemu", Self::DebianQemu),
@@ -29,6 +32,9 @@ impl Way {
         ("rustup", Self::Rustup),
         ("local-rust-src", Self::LocalRustSrc),
         ("debian-rust-src", Self::DebianRustSrc),
+        ("toolchain-linker", Self::ToolchainLinker),
+        ("system-linker", Self::SystemLinker),
+        ("debian-linker", Self::DebianLinker),
     ];
 }
 

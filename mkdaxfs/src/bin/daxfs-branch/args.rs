@@ -2,9 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use daxfs::BranchName;
-use mkdaxfs::cli::Generate;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
+use mkdaxfs::cli::branch_name;
 use std::path::PathBuf;
 
 /// Exit code for wrong arguments.
@@ -12,7 +10,7 @@ pub(crate) const USAGE: u8 = 2;
 
 /// List, make, commit and abort the branches of a DAXFS image
 ///
-/// The image must not be mounted anywhere: this is the offline tool.
+/// A branch that a mount writes to is refused.
 #[derive(Debug, Parser)]
 #[command(name = "daxfs-branch", version, after_long_help = NOTES)]
 pub(crate) struct Arguments {
@@ -22,9 +20,6 @@ pub(crate) struct Arguments {
 
     #[command(subcommand)]
     pub(crate) command: Command,
-
-    #[command(flatten)]
-    pub(crate) generate: Generate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,14 +51,17 @@ pub(crate) enum Command {
         #[arg(value_parser = branch_name())]
         name: BranchName,
     },
-}
-
-fn branch_name() -> impl clap::builder::TypedValueParser<Value = BranchName> {
-    use clap::builder::{OsStringValueParser, TypedValueParser};
-    OsStringValueParser::new().try_map(|text: OsString| {
-        BranchName::new(text.as_bytes())
-            .ok_or("a branch name has 1 to 31 bytes, and no '/', ',' or control character")
-    })
+    /// Clean up after mounts that ended without saying so
+    ///
+    /// Their branches become free to mount, or end, and the space they held back is used again.
+    /// This is harmful if one of them still runs: it goes on writing.
+    Reap {
+        /// The member, by the number that `daxfs-inspect status` shows [default: all]
+        member: Option<u8>,
+        /// Confirm that none of them still runs
+        #[arg(long, required = true)]
+        force: bool,
+    },
 }
 
 const NOTES: &str = "\

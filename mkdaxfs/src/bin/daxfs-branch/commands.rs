@@ -2,10 +2,8 @@
 
 use crate::args::{Arguments, Command};
 use daxfs::std_platform::{MappedFile, StdPlatform};
-use daxfs::{BranchInfo, BranchName, Delta, Error, Geometry, Region, Volume, upgrade};
-use mkdaxfs::cli::{ImageFile, Printable, ToolError, branch_state, print_json};
-use serde::Serialize;
-use std::io::{self, Write};
+use daxfs::{BranchName, Delta, Error, Geometry, MemberIndex, Region, Volume, upgrade};
+use mkdaxfs::cli::{BranchTable, ImageFile, ToolError, print_json};
 
 pub(crate) fn run(args: &Arguments) -> Result<(), ToolError> {
     match &args.command {
@@ -28,6 +26,18 @@ pub(crate) fn run(args: &Arguments) -> Result<(), ToolError> {
             let image = ImageFile::open_writable(&args.file)?;
             let volume = open(&image, image.region()?)?;
             volume.abort(name).map_err(|e| explain(&image, name, e))?;
+            finish(&image, volume)
+        }
+        // clap has made sure of `force`.
+        Command::Reap { member, force: _ } => {
+            let image = ImageFile::open_writable(&args.file)?;
+            let volume = open(&image, image.region()?)?;
+            match member {
+                Some(member) => volume.reap(MemberIndex::new(*member)).map_err(|reason| {
+                    ToolError::Engine { subject: format!("member {member}"), reason }
+                }),
+                None => volume.reap_all().map_err(ToolError::about(image.name())),
+            }?;
             finish(&image, volume)
         }
     }
@@ -59,48 +69,17 @@ fn explain(image: &ImageFile, branch: &BranchName, error: Error) -> ToolError {
              features this tool does not know",
             image.name()
         )),
+        Error::Owned { branch: owned } => ToolError::Other(format!(
+            "{}: a mount is writing to branch '{owned}'; unmount it, or, if it does not run any \
+             more, use daxfs-branch reap",
+            image.name()
+        )),
         error => ToolError::Engine { subject: format!("branch '{branch}'"), reason: error },
     }
 }
 
 fn list(image: &ImageFile, json: bool) -> Result<(), ToolError> {
-    let volume = open(image, image.region()?)?;
-    let mut branches = Vec::new();
-    volume.branches(&mut |info| branches.push(*info)).map_err(ToolError::about(image.name()))?;
-    let rows: Vec<Row> = branches.iter().map(|info| Row::new(info, &branches)).collect();
-    if json {
-        return Ok(print_json(&rows)?);
-    }
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    writeln!(out, "{:<32} {:>6} {:<32} {:<10} {:>8}", "NAME", "ID", "PARENT", "STATE", "SEGMENTS")?;
-    for row in rows {
-        let parent = row.parent.as_deref().unwrap_or("-");
-        let Row { name, id, state, segments, .. } = &row;
-        writeln!(out, "{name:<32} {id:>6} {parent:<32} {state:<10} {segments:>8}")?;
-    }
-    Ok(out.flush()?)
-}
-
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    id: u64,
-    parent: Option<String>,
-    parent_id: Option<u64>,
-    state: &'static str,
-    segments: u64,
-}
-
-impl Row {
-    fn new(info: &BranchInfo, all: &[BranchInfo]) -> Self {
-        let name = |info: &BranchInfo| Printable(info.name.as_bytes()).to_string();
-        Self {
-            name: name(info),
-            id: info.id.get(),
-            parent: info.parent.and_then(|id| all.iter().find(|b| b.id == id)).map(name),
-            parent_id: info.parent.map(|id| id.get()),
-            state: branch_state(info.state),
-            segments: info.segments,
-        }
-    }
+    let branches = BranchTable::read(&open(image, image.region()?)?)
+        .map_err(ToolError::about(image.name()))?;
+    if json { Ok(print_json(&branches)?) } else { Ok(branches.print()?) }
 }

@@ -1,7 +1,6 @@
 //! The command line of `fsck-daxfs`, and its exit codes: those of fsck(8).
 
 use clap::Parser;
-use mkdaxfs::cli::Generate;
 use std::path::PathBuf;
 
 /// Exit code for an image that breaks rules.
@@ -46,9 +45,6 @@ pub(crate) struct Arguments {
     /// Accepted for fsck(8); everything is checked in any case
     #[arg(short = 'f')]
     force: bool,
-
-    #[command(flatten)]
-    pub(crate) generate: Generate,
 }
 
 const NOTES: &str = "\

@@ -3,7 +3,7 @@
 use crate::args::{Arguments, FAILED, PROBLEMS};
 use daxfs::std_platform::StdPlatform;
 use daxfs::{Summary, validate};
-use mkdaxfs::cli::{ImageFile, Tool, ToolError, finish_output, print_json};
+use mkdaxfs::cli::{ImageFile, Tool, ToolError, count, finish_output, print_json};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::Path;
@@ -33,8 +33,9 @@ fn check(path: &Path) -> Result<(Vec<String>, Summary), ToolError> {
     let image = ImageFile::open(path)?;
     let region = image.region()?;
     let mut problems = Vec::new();
-    let summary = validate(&StdPlatform, &region, &mut |problem| problems.push(problem.to_string()))
-        .map_err(ToolError::about(image.name()))?;
+    let summary =
+        validate(&StdPlatform, &region, &mut |problem| problems.push(problem.to_string()))
+            .map_err(ToolError::about(image.name()))?;
     Ok((problems, summary))
 }
 
@@ -44,16 +45,17 @@ fn print_text(path: &Path, problems: &[String], summary: &Summary) -> io::Result
     for problem in problems {
         writeln!(out, "{name}: {problem}")?;
     }
-    match problems.len() {
-        0 => write!(out, "{name}: clean")?,
-        1 => write!(out, "{name}: 1 problem")?,
-        many => write!(out, "{name}: {many} problems")?,
-    }
-    let Summary { inodes, dirents, branches, log_entries, .. } = summary;
+    let verdict = match problems.len() as u64 {
+        0 => "clean".to_owned(),
+        problems => count(problems, "problem"),
+    };
     writeln!(
         out,
-        " ({inodes} inodes, {dirents} directory entries, {branches} branches, {log_entries} log \
-         entries)"
+        "{name}: {verdict} ({}, {}, {}, {})",
+        count(summary.inodes, "inode"),
+        count(summary.dirents, "directory entry"),
+        count(summary.branches, "branch"),
+        count(summary.log_entries, "log entry"),
     )?;
     out.flush()
 }

@@ -1,8 +1,7 @@
 //! The command line of `mkdaxfs`.
 
 use clap::Parser;
-use mkdaxfs::cli::Generate;
-use mkdaxfs::parse_size;
+use mkdaxfs::cli::size;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -30,8 +29,8 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     pub(crate) writable: bool,
 
-    /// Size of the delta region, in bytes or with K, M, G or T [default: 64M]
-    #[arg(short = 'D', long, value_name = "SIZE", value_parser = parse_size, requires = "writable")]
+    /// Size of the delta region, in bytes or with K, M or G [default: 64M]
+    #[arg(short = 'D', long, value_name = "SIZE", value_parser = size, requires = "writable")]
     pub(crate) delta_size: Option<u64>,
 
     /// Start files of 2 MiB and more at multiples of 2 MiB, for huge pages
@@ -53,9 +52,6 @@ pub(crate) struct Arguments {
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
-
-    #[command(flatten)]
-    pub(crate) generate: Generate,
 }
 
 const NOTES: &str = "\

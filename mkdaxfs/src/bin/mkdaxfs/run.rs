@@ -2,7 +2,7 @@
 
 use crate::args::{Arguments, USAGE};
 use crate::watch::{Signals, Watch};
-use mkdaxfs::cli::{Tool, finish_output, print_json};
+use mkdaxfs::cli::{Tool, count, finish_output, print_json};
 use mkdaxfs::{
     BuildError, BuildOptions, BuildReport, DEFAULT_DELTA_SIZE, DeltaSize, build, format_size,
 };
@@ -116,24 +116,4 @@ fn print_text(output: &Path, report: &BuildReport) -> io::Result<()> {
         )?;
     }
     Ok(())
-}
-
-fn count(number: u64, noun: &str) -> String {
-    match (number, noun.strip_suffix('y')) {
-        (1, _) => format!("1 {noun}"),
-        (_, Some(stem)) => format!("{number} {stem}ies"),
-        (_, None) => format!("{number} {noun}s"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::count;
-
-    #[test]
-    fn counts_are_english() {
-        assert_eq!(count(1, "directory"), "1 directory");
-        assert_eq!(count(2, "directory"), "2 directories");
-        assert_eq!(count(0, "file"), "0 files");
-    }
 }

@@ -8,7 +8,6 @@ use clap::Parser;
 use runner::commands::{demo, guest, prepare};
 use runner::console::{self, Lines};
 use runner::error::Result;
-use runner::qemu::Signals;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -24,10 +23,9 @@ fn main() -> ExitCode {
 
 fn run(cli: &cli::Cli) -> Result<u8> {
     let report = Lines { quiet: cli.quiet };
-    let signals = Signals::catch()?;
     match &cli.command {
-        None => demo::run(&report, &signals).map(|()| 0),
+        None => demo::run(&report).map(|()| 0),
         Some(cli::Command::Setup) => prepare::run(&report).map(|()| 0),
-        Some(cli::Command::Guest(args)) => guest::run(&args.options()?, &report, &signals),
+        Some(cli::Command::Guest(args)) => guest::run(&args.options()?, &report),
     }
 }

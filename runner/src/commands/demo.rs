@@ -108,8 +108,9 @@ const BLOB_SHA256: &str = "4227d0e6bb1ba43a3d5305e79a645da22ea42865cb4a74a48c357
 /// # Errors
 ///
 /// [`Error::Demo`] for a step that does not show what it should, and what a run can end with.
-pub fn run(report: &dyn Report, signals: &Signals) -> Result<()> {
+pub fn run(report: &dyn Report) -> Result<()> {
     let prepared = Prepared::new(AccelChoice::Auto, report)?;
+    let signals = Signals::catch()?;
     report.step("making an image of a small root file system");
     let memory = SharedMemory::copy_of(Image::demo(DEFAULT_SIZE)?.path(), None)?;
     console::heading("DAXFS: one file system in memory that kernels share");
@@ -134,7 +135,7 @@ pub fn run(report: &dyn Report, signals: &Signals) -> Result<()> {
         quiet: true,
     };
     let mut story = Story::default();
-    let status = run.script(&script(), &mut story, signals)?;
+    let status = run.script(&script(), &mut story, &signals)?;
     story.finish()?;
     if status != 0 {
         return Err(Error::Demo { step: "all", what: format!("a command failed: {status}") });

@@ -74,7 +74,7 @@ pub struct Options {
 /// # Errors
 ///
 /// [`Error`].
-pub fn run(options: &Options, report: &dyn Report, signals: &Signals) -> Result<u8> {
+pub fn run(options: &Options, report: &dyn Report) -> Result<u8> {
     let work = match &options.work {
         Work::StandardInput if io::stdin().is_terminal() => Work::Interactive,
         Work::StandardInput => {
@@ -87,6 +87,8 @@ pub fn run(options: &Options, report: &dyn Report, signals: &Signals) -> Result<
         work => work.clone(),
     };
     let prepared = Prepared::new(options.accel, report)?;
+    // Until here a signal ends the runner and whatever it has just started, as usual.
+    let signals = Signals::catch()?;
     let memory = memory(options)?;
     let mount = mount_options(options);
     let run = Run {
@@ -101,8 +103,8 @@ pub fn run(options: &Options, report: &dyn Report, signals: &Signals) -> Result<
         quiet: false,
     };
     let status = match &work {
-        Work::Script(text) => run.script(text, &mut io::stdout(), signals)?,
-        Work::Interactive | Work::StandardInput => run.interactive(signals)?,
+        Work::Script(text) => run.script(text, &mut io::stdout(), &signals)?,
+        Work::Interactive | Work::StandardInput => run.interactive(&signals)?,
     };
     if let Outcome::Saved(target) = &options.outcome {
         memory.save(target)?;

@@ -109,10 +109,10 @@ impl SharedMemory {
     fn temporary(size: u64) -> Result<(File, PathBuf)> {
         let memory = Path::new("/dev/shm");
         let room = rustix::fs::statvfs(memory).map(|s| s.f_bavail * s.f_frsize);
-        if room.is_ok_and(|room| room > size.saturating_add(size / 8)) {
-            if let Ok(file) = tempfile::tempfile_in(memory) {
-                return Ok((file, memory.to_path_buf()));
-            }
+        if room.is_ok_and(|room| room > size.saturating_add(size / 8))
+            && let Ok(file) = tempfile::tempfile_in(memory)
+        {
+            return Ok((file, memory.to_path_buf()));
         }
         let folder = std::env::temp_dir();
         let file = tempfile::tempfile_in(&folder).map_err(failed(&folder, "make a file in it"))?;

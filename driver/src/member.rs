@@ -234,10 +234,11 @@ impl FollowPosition {
         Self(((generation as u64) << 48) | (ordinal << 22) | (at.offset() as u64 >> 3))
     }
 
-    /// Whether this is `other` or lies behind it. Generations wrap, hence the difference.
+    /// Whether this is `other` or lies behind it. Generations wrap, hence the difference; 0 says that
+    /// nothing was read yet, and lies behind nothing.
     #[must_use]
     pub const fn has_reached(self, other: Self) -> bool {
-        self.0.wrapping_sub(other.0) as i64 >= 0
+        self.0 == other.0 || (self.0 != 0 && self.0.wrapping_sub(other.0) as i64 >= 0)
     }
 }
 
@@ -348,32 +349,69 @@ impl Others {
     }
 }
 
-/// Declares a member dead, and ends its branches, as far as they are not to be kept.
+/// A member that was declared dead: exactly this life of it, so that nothing is done to whoever
+/// takes its place after somebody else has cleaned up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dead {
+    index: MemberIndex,
+    /// Its state word: expired.
+    word: MemberWord,
+}
+
+impl Dead {
+    /// Its place.
+    #[must_use]
+    pub const fn index(self) -> MemberIndex {
+        self.index
+    }
+
+    /// Whether it still has its place. If so, what was found to be its before this is its.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub fn is_in_place<B: Backing>(self, region: &Region<B>, segments: &Segments) -> Result<bool> {
+        region.fence(Fence::Loads);
+        Ok(state(region, segments, self.index)? == self.word)
+    }
+}
+
+/// Declares a member dead, if it is still what it was, and ends its branches, as far as they are
+/// not to be kept.
 ///
 /// # Errors
 ///
 /// [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
-fn expire<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex, word: MemberWord) -> Result<()> {
-    if exchange(tree.region, tree.segments, index, word, word.then(MemberState::Expired))? {
+fn expire<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex, word: MemberWord) -> Result<Dead> {
+    let dead = Dead { index, word: word.then(MemberState::Expired) };
+    if exchange(tree.region, tree.segments, index, word, dead.word)? {
         tree.bump()?;
-        end_branches(tree, index)?;
+        end_branches(tree, dead)?;
     }
-    Ok(())
+    Ok(dead)
 }
 
 /// Discards the branches of a dead member that it did not ask to be kept.
-fn end_branches<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex) -> Result<()> {
-    tree.settle()?;
-    let table = Table::read(tree.region, tree.geometry)?;
-    for branch in table.iter().filter(|branch| branch.word.owner == Some(index)) {
-        let ends = branch.is_live() && !branch.word.keep && !branch.parent.is_none();
-        if !ends || table.live_child(branch.id).is_some() {
-            continue;
+fn end_branches<B: Backing>(tree: &Tree<'_, B>, dead: Dead) -> Result<()> {
+    // A branch with a child can end after the child.
+    for _ in 0..tree.geometry.branch_slots {
+        tree.settle()?;
+        let table = Table::read(tree.region, tree.geometry)?;
+        let mut ended = false;
+        for branch in table.iter().filter(|branch| branch.word.owner == Some(dead.index)) {
+            let ends = branch.is_live() && !branch.word.keep && !branch.parent.is_none();
+            if !ends || table.live_child(branch.id).is_some() {
+                continue;
+            }
+            match tree.abort(branch.slot, branch.id, Actor::For(dead)) {
+                Ok(()) => ended = true,
+                // Somebody was faster, or made a child of it.
+                Err(Error::Stale | Error::HasChildren { .. } | Error::Owned { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-        match tree.abort(branch.slot, branch.id, Actor::For(index)) {
-            // Somebody was faster, or made a child of it.
-            Ok(()) | Err(Error::Stale | Error::HasChildren { .. } | Error::Owned { .. }) => {}
-            Err(error) => return Err(error),
+        if !ended {
+            break;
         }
     }
     Ok(())
@@ -390,20 +428,22 @@ pub fn reap<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex) -> Result<()> {
     if u32::from(index.get()) >= tree.segments.member_count {
         return Err(Error::InvalidArgument("no such member"));
     }
-    let mut word = state(tree.region, tree.segments, index)?;
-    if word.state == MemberState::Free {
-        return Err(Error::InvalidArgument("no such member"));
-    }
-    if word.state != MemberState::Expired {
-        expire(tree, index, word)?;
-        word = state(tree.region, tree.segments, index)?;
-    }
-    end_branches(tree, index)?;
+    let word = state(tree.region, tree.segments, index)?;
+    let dead = match word.state {
+        MemberState::Free => return Err(Error::InvalidArgument("no such member")),
+        MemberState::Expired => Dead { index, word },
+        MemberState::Joining | MemberState::Alive => expire(tree, index, word)?,
+    };
+    end_branches(tree, dead)?;
     for slot in 0..tree.geometry.branch_slots {
         let slot = Slot::new(slot);
         let word = branch::word(tree.region, tree.geometry, slot)?;
         if word.owner != Some(index) {
             continue;
+        }
+        if !dead.is_in_place(tree.region, tree.segments)? {
+            // Somebody else has cleaned up: the record is another member's.
+            return Ok(());
         }
         let to = match word.state {
             BranchState::Making => BranchState::Free,
@@ -412,7 +452,7 @@ pub fn reap<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex) -> Result<()> {
         // If it fails, the record has changed hands.
         branch::exchange(tree.region, tree.geometry, slot, word, word.then(to, None, false))?;
     }
-    if exchange(tree.region, tree.segments, index, word, word.then(MemberState::Free))? {
+    if exchange(tree.region, tree.segments, index, dead.word, dead.word.then(MemberState::Free))? {
         tree.bump()?;
     }
     Ok(())

@@ -9,8 +9,9 @@
 //! 2. One compare-and-swap from that idle word installs the change. **This is the change**: before
 //!    it nothing has happened, after it everything will.
 //! 3. The records are brought up to date, each by a compare-and-swap from the word seen while the
-//!    change was installed. Anybody who finds the word not idle does this, so nobody waits for
-//!    anybody.
+//!    change was installed. Should that fail, because an owner has given its branch up meanwhile or
+//!    another kernel was faster, the record is looked at again. Anybody who finds the word not idle
+//!    does this, so nobody waits for anybody.
 //! 4. One compare-and-swap makes the word idle again, with the next sequence number.
 //!
 //! # Invariants
@@ -21,6 +22,7 @@
 
 use crate::branch::{self, Branch, Table};
 use crate::error::{Error, Result};
+use crate::member::Dead;
 use crate::region::{Backing, LoadOrder, Region};
 use crate::segment;
 use crate::superblock::{Geometry, Segments};
@@ -54,13 +56,14 @@ pub enum Actor {
     /// A mount: it may change its own branches and those nobody owns.
     Member(MemberIndex),
     /// Somebody who acts for a member that is dead.
-    For(MemberIndex),
+    For(Dead),
 }
 
 impl Actor {
     const fn member(self) -> MemberIndex {
         match self {
-            Self::Member(member) | Self::For(member) => member,
+            Self::Member(member) => member,
+            Self::For(dead) => dead.index(),
         }
     }
 
@@ -164,7 +167,12 @@ impl<'r, B: Backing> Tree<'r, B> {
     ) -> Result<R> {
         for _ in 0..TRIES {
             let idle = self.settle()?;
-            let allowed = check(&Table::read(self.region, self.geometry)?)?;
+            let allowed = match Table::read(self.region, self.geometry).and_then(|t| check(&t)) {
+                Ok(allowed) => allowed,
+                Err(error) if self.is_still(idle)? => return Err(error),
+                // The table was read while another change went on: it says nothing.
+                Err(_) => continue,
+            };
             let word = TreeWord { sequence: idle.sequence, operation, slot, member };
             if self.exchange(idle, word)? {
                 // The change has happened. Should this kernel be unable to bring the records up to
@@ -321,7 +329,7 @@ impl<'r, B: Backing> Tree<'r, B> {
         self.change(TreeOperation::Commit, slot, actor.member(), |table| {
             let branch = live_in(table, slot, id)?;
             table.parent(branch)?;
-            may_end(table, branch, actor)?;
+            self.may_end(table, branch, actor)?;
             self.pass_on(table, Some(id))
         })
     }
@@ -335,7 +343,7 @@ impl<'r, B: Backing> Tree<'r, B> {
         self.change(TreeOperation::Abort, slot, actor.member(), |table| {
             let branch = live_in(table, slot, id)?;
             table.parent(branch)?;
-            may_end(table, branch, actor)?;
+            self.may_end(table, branch, actor)?;
             self.pass_on(table, Some(id))
         })
     }
@@ -401,14 +409,16 @@ impl<'r, B: Backing> Tree<'r, B> {
         self.exchange(change, TreeWord::idle(change.sequence + 1)).map(|_| ())
     }
 
-    /// Whether `change` is still in progress. Words seen before this says yes were seen during the
-    /// change, so an exchange from them does what the change wants, or fails.
-    fn in_progress(&self, change: TreeWord) -> Result<bool> {
+    /// Whether the tree word is still `word`. What was read before this says yes was read while it
+    /// was: during the change, if `word` is one, so that an exchange from what was read does what the
+    /// change wants, or fails.
+    fn is_still(&self, word: TreeWord) -> Result<bool> {
         self.region.fence(crate::region::Fence::Loads);
-        Ok(self.raw_word()? == change.to_word())
+        Ok(self.raw_word()? == word.to_word())
     }
 
-    /// Changes the state word of a record that is in state `from`.
+    /// Changes the state word of a record, if it is in state `from`, as long as `change` is in
+    /// progress.
     fn turn(
         &self,
         change: TreeWord,
@@ -416,14 +426,19 @@ impl<'r, B: Backing> Tree<'r, B> {
         from: BranchState,
         to: impl Fn(BranchWord) -> BranchWord,
     ) -> Result<()> {
-        let word = branch::word(self.region, self.geometry, slot)?;
-        if word.state == from && self.in_progress(change)? {
+        // An exchange fails if another kernel has done the same, and then there is nothing left to
+        // do; or if the owner has given the branch up, and then there is.
+        for _ in 0..TRIES {
+            let word = branch::word(self.region, self.geometry, slot)?;
+            if word.state != from || !self.is_still(change)? {
+                return Ok(());
+            }
             let to = to(word);
-            if to != word {
-                branch::exchange(self.region, self.geometry, slot, word, to)?;
+            if to == word || branch::exchange(self.region, self.geometry, slot, word, to)? {
+                return Ok(());
             }
         }
-        Ok(())
+        Err(Error::Contended)
     }
 
     fn finish_commit(&self, change: TreeWord) -> Result<()> {
@@ -435,27 +450,46 @@ impl<'r, B: Backing> Tree<'r, B> {
         if !branch.is_live() {
             return Ok(());
         }
-        let parent = table.parent(branch)?;
+        let parent = match table.parent(branch) {
+            // Not the branch it was: the change is over.
+            Err(_) if !self.is_still(change)? => return Ok(()),
+            parent => parent?,
+        };
         if branch.log.head.is_some() && branch.log.head != parent.log.head {
             // The parent says what the branch said: its log is the branch's, which starts where the
-            // parent's ended.
-            if let (Some(head), true) = (branch.log.head, self.in_progress(change)?) {
+            // parent's ended. Nobody else changes that word: a child freezes the parent.
+            if let (Some(head), true) = (branch.log.head, self.is_still(change)?) {
                 let to = parent.log.then(head);
                 branch::exchange_log(self.region, self.geometry, parent.slot, parent.log, to)?;
             }
         }
         // All live descendants of the parent are siblings or below one: the branch has none.
         for other in table.iter().filter(|other| other.is_live() && other.id != branch.id) {
-            if table.descends(other, branch.parent) && self.in_progress(change)? {
-                let to = other.word.then(BranchState::Aborted, None, false);
-                branch::exchange(self.region, self.geometry, other.slot, other.word, to)?;
+            // Live during the change, it keeps its slot during the change.
+            if table.descends(other, branch.parent) {
+                self.turn(change, other.slot, BranchState::Active, |word| {
+                    word.then(BranchState::Aborted, None, false)
+                })?;
             }
         }
-        if self.in_progress(change)? {
-            let to = branch.word.then(BranchState::Committed, None, false);
-            branch::exchange(self.region, self.geometry, branch.slot, branch.word, to)?;
+        self.turn(change, change.slot, BranchState::Active, |word| {
+            word.then(BranchState::Committed, None, false)
+        })
+    }
+
+    fn may_end(&self, table: &Table, branch: &Branch, actor: Actor) -> Result<()> {
+        actor.may_change(branch)?;
+        if let Actor::For(dead) = actor {
+            // The branch was found to be the dead member's before this: if somebody else has taken
+            // its place since, this says so.
+            if !dead.is_in_place(self.region, self.segments)? {
+                return Err(Error::Stale);
+            }
         }
-        Ok(())
+        match table.live_child(branch.id) {
+            Some(child) => Err(Error::HasChildren { child: child.name }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -469,12 +503,4 @@ fn live_in(table: &Table, slot: Slot, id: BranchId) -> Result<&Branch> {
         .iter()
         .find(|branch| branch.slot == slot && branch.id == id && branch.is_live())
         .ok_or(Error::Stale)
-}
-
-fn may_end(table: &Table, branch: &Branch, actor: Actor) -> Result<()> {
-    actor.may_change(branch)?;
-    match table.live_child(branch.id) {
-        Some(child) => Err(Error::HasChildren { child: child.name }),
-        None => Ok(()),
-    }
 }

@@ -50,6 +50,14 @@ pub struct BranchInfo {
     pub segments: u64,
 }
 
+impl BranchInfo {
+    /// Whether it can be mounted: it has neither been committed nor discarded.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.state == BranchState::Active
+    }
+}
+
 impl<P: Platform> Volume<P> {
     /// The image in `region`: superblocks are read and checked.
     ///

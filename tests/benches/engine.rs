@@ -1,6 +1,7 @@
 //! The engine, natively, against the physical limit: copying the same bytes.
 //!
 //!     cargo bench -p daxfs-tests --bench engine
+//!     cargo bench -p daxfs-tests --bench engine -- replay      # only some
 //!
 //! Numbers and what they mean are in docs/performance.md. Compare ratios within one run: machines are
 //! noisy, and differ.

@@ -12,7 +12,7 @@ use crate::fill::Stream;
 use core::hint::black_box;
 use core::time::Duration;
 use daxfs::storage::TryVec;
-use daxfs::{Attributes, FileType, NewInode, Platform};
+use daxfs::{Attributes, BranchName, FileType, NewInode, Platform};
 
 /// Size of the file, unless told otherwise.
 const DEFAULT_SIZE: u64 = 16 << 20;
@@ -24,6 +24,8 @@ const PAGE: usize = 4096;
 const RANDOM: u64 = 4096;
 /// Files made and removed.
 const FILES: u32 = 1000;
+/// Branches made and ended.
+const BRANCHES: u64 = 100;
 
 const FILE: &[u8] = b"/.bench";
 const DIRECTORY: &[u8] = b"/.bench.d";
@@ -131,7 +133,17 @@ fn names<P: Platform + 'static, S: System>(shell: &mut Shell<'_, P, S>) -> Outco
         mount.create(dir, &file_name(i), &new(FileType::Regular)).map(|_| ())
     })?;
     shell.measure_rate("look up", names, |i| mount.lookup(dir, &file_name(i)).map(|_| ()))?;
-    shell.measure_rate("unlink", names, |i| mount.unlink(dir, &file_name(i)))
+    shell.measure_rate("unlink", names, |i| mount.unlink(dir, &file_name(i)))?;
+    let branch = BranchName::new(b"bench").ok_or(Failure::Usage)?;
+    shell.measure_rate("create and abort a branch", BRANCHES, |_| {
+        mount.create_branch(&branch, None)?;
+        mount.abort()
+    })?;
+    shell.measure_rate("create and commit a branch", BRANCHES, |i| {
+        mount.create_branch(&branch, None)?;
+        mount.create(dir, &file_name(i), &new(FileType::Regular))?;
+        mount.commit()
+    })
 }
 
 fn file_name(index: u64) -> [u8; 8] {

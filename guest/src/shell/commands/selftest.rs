@@ -9,8 +9,8 @@ use core::time::Duration;
 use daxfs::format::BLOCK_SIZE;
 use daxfs::storage::TryVec;
 use daxfs::{
-    Access, Error, Extent, FileType, Ino, LastLink, NewInode, Platform, RegionOffset, RenameMode,
-    SetAttributes,
+    Access, BranchName, Error, Extent, FileType, Ino, LastLink, NewInode, Platform, RegionOffset,
+    RenameMode, SetAttributes,
 };
 
 /// Where the filesystem is tried out; removed afterwards.
@@ -38,7 +38,7 @@ pub fn selftest<'w, P: Platform + 'static, S: System>(
         ("the base image cannot be written to", base_is_read_only),
         ("the range can be written to where the mount says so", delta_follows_the_mount),
     ];
-    let files: [(&str, FileCheck<P, S>); 8] = [
+    let files: [(&str, FileCheck<P, S>); 11] = [
         ("what is written is read back", contents_come_back),
         ("an overwritten piece changes nothing around it", overwriting_is_exact),
         ("growing shows zeros, never old content", growing_shows_zeros),
@@ -47,6 +47,9 @@ pub fn selftest<'w, P: Platform + 'static, S: System>(
         ("names are moved, replaced, or not", renaming),
         ("links lead where they point, and not in circles", links),
         ("what cannot be done is refused", refusals),
+        ("an aborted branch leaves nothing behind", aborting),
+        ("a committed branch becomes its parent, others end", committing),
+        ("a rewritten log says what the old one said", compacting),
     ];
     let mut failed = 0_u32;
     for (name, check) in kernel {
@@ -391,4 +394,64 @@ fn refusals<P: Platform + 'static, S: System>(
         expect(outcome == Err(expected), "something was not refused, or for another reason")?;
     }
     Ok(())
+}
+
+/// A branch of the mounted branch, for a check; the mount comes back to where it was.
+fn scratch_branch() -> BranchName {
+    BranchName::new(b"selftest").unwrap_or(BranchName::main())
+}
+
+fn aborting<P: Platform + 'static, S: System>(
+    shell: &mut Shell<'_, P, S>,
+    dir: Ino,
+) -> Outcome<'static> {
+    let mount = shell.mount;
+    let file = shell.make_file(dir, b"f")?;
+    let before = random(11, 3 * BLOCK_SIZE as usize)?;
+    mount.write(file, 0, &before)?;
+    mount.create_branch(&scratch_branch(), None)?;
+    mount.write(file, 100, &random(12, 9000)?)?;
+    shell.make_file(dir, b"g")?;
+    mount.abort()?;
+    shell.expect_content(file, &before)?;
+    expect(mount.lookup(dir, b"g") == Err(Error::NotFound), "a file of the branch is there")?;
+    mount.write(file, 0, b"x")?;
+    Ok(())
+}
+
+fn committing<P: Platform + 'static, S: System>(
+    shell: &mut Shell<'_, P, S>,
+    dir: Ino,
+) -> Outcome<'static> {
+    let mount = shell.mount;
+    let file = shell.make_file(dir, b"f")?;
+    let here = mount.info().branch_id;
+    mount.create_branch(&scratch_branch(), None)?;
+    let after = random(13, 2 * BLOCK_SIZE as usize + 5)?;
+    mount.write(file, 0, &after)?;
+    mount.commit()?;
+    expect(mount.info().branch_id == here, "the mount is not on the parent")?;
+    shell.expect_content(file, &after)?;
+    let mut left = false;
+    mount.branches(&mut |branch| left |= branch.name == scratch_branch() && branch.is_live())?;
+    expect(!left, "the branch is still there")?;
+    mount.append(file, b"goes on")?;
+    let size = mount.getattr(file)?.size;
+    expect(size == after.len() as u64 + 7, "the parent cannot be written to")
+}
+
+fn compacting<P: Platform + 'static, S: System>(
+    shell: &mut Shell<'_, P, S>,
+    dir: Ino,
+) -> Outcome<'static> {
+    let mount = shell.mount;
+    let file = shell.make_file(dir, b"f")?;
+    let content = random(14, 5 * BLOCK_SIZE as usize)?;
+    mount.write(file, 0, &content)?;
+    mount.rename(dir, b"f", dir, b"g", RenameMode::Replace)?;
+    mount.compact()?;
+    mount.write(file, 0, &content)?;
+    let found = mount.lookup(dir, b"g")?.ino;
+    expect(found == file, "a name leads elsewhere")?;
+    shell.expect_content(file, &content)
 }

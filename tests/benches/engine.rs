@@ -12,7 +12,8 @@ use criterion::{
 };
 use daxfs::std_platform::{MappedFile, StdPlatform};
 use daxfs::{
-    Access, BranchName, Ino, Mount, MountOptions, NewInode, Region, RegionOffset, validate,
+    Access, BranchName, Ino, Mount, MountOptions, NewInode, Region, RegionOffset, SetAttributes,
+    Timestamp, validate,
 };
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -300,48 +301,90 @@ fn write_at(mount: &TestMount, ino: Ino, offset: usize, data: &[u8]) {
     }
 }
 
-fn mounting(c: &mut Criterion) {
-    let mut group = c.benchmark_group("mounting");
-    group.sample_size(10);
-    // A log of all kinds of entries, none of which a snapshot would save much of.
-    const FILES: u64 = 200_000;
-    let image = Image::empty(2 << 30);
+/// How long mounting takes that replays what `fill` left in the log of main. The range is mapped and
+/// looked through before: a kernel has it mapped all the time.
+fn replay(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    title: &str,
+    delta: u64,
+    fill: impl FnOnce(&TestMount),
+) {
+    let image = Image::empty(delta);
     let mount = image.mount("main");
-    for i in 0..FILES {
-        let ino = mount.create(Ino::ROOT, format!("file{i:06}").as_bytes(), &FILE).unwrap().ino;
-        mount.write(ino, 0, b"x").unwrap();
-    }
-    mount.unmount().unwrap();
-    group.throughput(Throughput::Elements(2 * FILES));
-    group.bench_function("replay, creates and writes", |b| {
-        b.iter(|| {
-            let options = MountOptions { exclusive: true, ..Default::default() };
-            let mount = Mount::new(StdPlatform, image.region(), &options).unwrap();
-            mount.unmount().unwrap();
-        });
-    });
-    let image = Image::empty(256 << 20);
-    let mount = image.mount("main");
-    let ino = mount.create(Ino::ROOT, b"file", &FILE).unwrap().ino;
-    for _ in 0..1_000_000 {
-        mount.append(ino, b"x").unwrap();
-    }
+    fill(&mount);
     mount.unmount().unwrap();
     let mut entries = 0;
     let volume = daxfs::Volume::open(StdPlatform, image.region()).unwrap();
-    volume
-        .log(&name("main"), &mut |_, _| {
-            entries += 1;
-            true
-        })
-        .unwrap();
+    let mut count = |_: RegionOffset, _: &_| {
+        entries += 1;
+        true
+    };
+    volume.log(&name("main"), &mut count).unwrap();
+    let options = MountOptions { exclusive: true, ..Default::default() };
+    let looked_through = || {
+        let region = image.region();
+        let mut page = vec![0; 1 << 20];
+        for at in (0..region.size()).step_by(page.len()) {
+            let len = page.len().min((region.size() - at) as usize);
+            region.copy_out(RegionOffset::new(at), &mut page[..len]).unwrap();
+        }
+        region
+    };
     group.throughput(Throughput::Elements(entries));
-    group.bench_function(format!("replay, {entries} appends"), |b| {
-        b.iter(|| {
-            let options = MountOptions { exclusive: true, ..Default::default() };
-            let mount = Mount::new(StdPlatform, image.region(), &options).unwrap();
-            mount.unmount().unwrap();
-        });
+    group.bench_function(format!("replay, {entries} entries: {title}"), |b| {
+        b.iter_batched(
+            looked_through,
+            |region| Mount::new(StdPlatform, region, &options).unwrap(),
+            BatchSize::PerIteration,
+        );
+    });
+    let mount = Mount::new(StdPlatform, image.region(), &options).unwrap();
+    let info = mount.info();
+    println!(
+        "memory: {} bytes for {} changed inodes, {} changed names",
+        info.memory, info.changed_inodes, info.changed_names
+    );
+    mount.unmount().unwrap();
+}
+
+fn mounting(c: &mut Criterion) {
+    let mut group = c.benchmark_group("mounting");
+    group.sample_size(10);
+    let file = |i: u64| format!("file{i:06}");
+    let create =
+        |mount: &TestMount, i| mount.create(Ino::ROOT, file(i).as_bytes(), &FILE).unwrap().ino;
+    replay(&mut group, "creates", 64 << 20, |mount| {
+        for i in 0..200_000 {
+            create(mount, i);
+        }
+    });
+    replay(&mut group, "files unpacked (create, write, mode, times)", 256 << 20, |mount| {
+        for i in 0..50_000 {
+            let ino = create(mount, i);
+            mount.write(ino, 0, b"x").unwrap();
+            let mode = SetAttributes { mode: Some(0o755), ..Default::default() };
+            mount.setattr(ino, &mode).unwrap();
+            let now = Some(Timestamp::new(i as i64, 0));
+            let times = SetAttributes { atime: now, mtime: now, ..Default::default() };
+            mount.setattr(ino, &times).unwrap();
+        }
+    });
+    replay(&mut group, "pages of one file, in random order", 400 << 20, |mount| {
+        let ino = create(mount, 0);
+        for round in 0..4 {
+            for offset in shuffled(4096) {
+                mount.write(ino, round * LARGE as u64 + offset, b"x").unwrap();
+            }
+        }
+    });
+    replay(&mut group, "modes and owners of 50000 files", 64 << 20, |mount| {
+        let files: Vec<Ino> = (0..50_000).map(|i| create(mount, i)).collect();
+        for round in 0..5 {
+            for &ino in &files {
+                let owner = SetAttributes { uid: Some(round), ..Default::default() };
+                mount.setattr(ino, &owner).unwrap();
+            }
+        }
     });
     let image = Image::new(64 << 20, |root| {
         for dir in 0..200 {

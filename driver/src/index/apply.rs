@@ -1,9 +1,8 @@
 //! What a log entry does to the index.
 
 use super::inode::{Content, Inode};
-use super::names::Names;
 use super::pages::PageRef;
-use super::{base_directory, base_entry, Index, View};
+use super::{Index, View};
 use crate::error::{Error, Result};
 use crate::log::entry::{Changes, Entry, Name, NewInode, Operation, WriteSource};
 use crate::region::Backing;
@@ -46,12 +45,9 @@ impl Index {
     }
 
     fn prepare_directory<B: Backing>(&mut self, view: View<'_, B>, dir: Ino) -> Result<()> {
-        self.names.reserve()?;
         let id = self.copy_up(view, dir)?;
-        match self.inodes.get_mut(id).map(|inode| &mut inode.content) {
-            Some(Content::Directory { names, .. }) => Names::reserve_in(names),
-            _ => Err(Error::NotDirectory),
-        }
+        let inode = self.inodes.get(id).ok_or(Error::Stale)?;
+        self.names.reserve(inode)
     }
 
     /// Does what `entry`, which [`Self::check`] passed, says. `target` is a symbolic link's.
@@ -256,7 +252,8 @@ impl Index {
         target: TryVec<u8>,
     ) -> Result<()> {
         let kind = FileType::from_mode(new.mode).ok_or(Error::InvalidArgument("file type"))?;
-        self.insert(Inode::new(ino, kind, new, parent, time, target))?;
+        let content = self.new_content(kind, target)?;
+        self.insert(Inode::new((ino, kind), new, parent, time, content))?;
         self.raise_next_ino(Ino::new(ino.get().saturating_add(1)));
         self.name(view, (parent, name), (ino, kind), time)?;
         if kind == FileType::Directory {
@@ -265,16 +262,7 @@ impl Index {
         Ok(())
     }
 
-    /// Whether the base has `name` in `dir`.
-    fn in_base<B: Backing>(&self, view: View<'_, B>, dir: Ino, name: &Name) -> Result<bool> {
-        if !view.base.contains(dir) {
-            return Ok(false);
-        }
-        let dir = base_directory(view, dir)?;
-        Ok(base_entry(view, &dir, name.as_bytes())?.is_some())
-    }
-
-    /// Makes a name refer to an inode.
+    /// Makes a name that refers to nothing refer to an inode.
     fn name<B: Backing>(
         &mut self,
         view: View<'_, B>,
@@ -282,16 +270,10 @@ impl Index {
         (ino, kind): (Ino, FileType),
         time: Timestamp,
     ) -> Result<()> {
-        let in_base = self.in_base(view, dir, name)?;
-        let id = self.copy_up(view, dir)?;
-        let inode = self.inodes.get_mut(id).ok_or(Error::Stale)?;
+        let inode = self.copied_up(view, dir)?;
         touch(inode, time);
-        match &mut inode.content {
-            Content::Directory { names, .. } => {
-                self.names.set(names, (dir, name.as_bytes()), (ino, kind), in_base)
-            }
-            _ => Err(Error::NotDirectory),
-        }
+        let directory = inode.directory()?;
+        self.names.set((directory, dir, name.as_bytes()), (ino, kind))
     }
 
     /// Makes a name refer to nothing; returns the type of what it referred to.
@@ -303,17 +285,11 @@ impl Index {
         time: Timestamp,
     ) -> Result<FileType> {
         let (_, kind) = self.lookup(view, dir, name.as_bytes())?.ok_or(Error::NotFound)?;
-        let in_base = self.in_base(view, dir, name)?;
-        let id = self.copy_up(view, dir)?;
-        let inode = self.inodes.get_mut(id).ok_or(Error::Stale)?;
+        let inode = self.copied_up(view, dir)?;
         touch(inode, time);
-        match &mut inode.content {
-            Content::Directory { names, .. } => {
-                self.names.remove(names, (dir, name.as_bytes()), in_base)?;
-                Ok(kind)
-            }
-            _ => Err(Error::NotDirectory),
-        }
+        let directory = inode.directory()?;
+        self.names.remove((directory, dir, name.as_bytes()))?;
+        Ok(kind)
     }
 
     /// Forgets an inode whose last name is gone. Of a base inode the private copy stays, with link
@@ -335,7 +311,9 @@ impl Index {
             self.copied_up(view, ino)?.nlink = 0;
         } else if let Some(id) = self.id_of(ino) {
             self.by_ino.remove(super::spread(self.seed, ino), |other| other == id);
-            self.inodes.remove(id);
+            if let Some(Inode { content: Content::Directory(id), .. }) = self.inodes.remove(id) {
+                self.names.close(id);
+            }
         }
         Ok(())
     }

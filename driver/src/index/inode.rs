@@ -1,7 +1,8 @@
 //! Changed inodes: private copies of what a branch and its ancestors changed or made.
 
 use crate::base;
-use crate::index::names::Directory;
+use crate::error::{Error, Result};
+use crate::index::names::DirectoryId;
 use crate::index::pages::PageMap;
 use crate::log::entry::NewInode;
 use crate::storage::TryVec;
@@ -38,6 +39,39 @@ pub struct Attributes {
     pub blocks: u64,
 }
 
+impl Attributes {
+    /// What `stat` says about a base inode that was never changed.
+    #[must_use]
+    pub fn of_base(inode: &base::Inode) -> Self {
+        let (size, bytes) = match inode.kind {
+            FileType::Regular => (inode.size, inode.size.div_ceil(BLOCK_SIZE) * BLOCK_SIZE),
+            FileType::Directory => directory_size(inode.entries()),
+            FileType::Symlink => (inode.size, BLOCK_SIZE),
+            _ => (inode.size, 0),
+        };
+        Self {
+            ino: inode.ino,
+            kind: inode.kind,
+            mode: inode.kind.mode_bits() | inode.permissions,
+            uid: inode.uid,
+            gid: inode.gid,
+            size,
+            nlink: inode.nlink.max(1),
+            rdev: inode.rdev,
+            atime: inode.mtime,
+            mtime: inode.mtime,
+            ctime: inode.mtime,
+            blocks: bytes / 512,
+        }
+    }
+}
+
+/// Size of a directory, and the space that counts for it, in bytes.
+fn directory_size(entries: u64) -> (u64, u64) {
+    let size = entries.saturating_mul(DIRENT_SIZE);
+    (size, size.div_ceil(BLOCK_SIZE).saturating_mul(BLOCK_SIZE))
+}
+
 /// The part of a file's content that still is the base's.
 #[derive(Clone, Copy, Debug)]
 pub struct BaseContent {
@@ -56,13 +90,8 @@ pub enum Content {
         /// The base's content, for a base inode.
         base: Option<BaseContent>,
     },
-    /// A directory: names changed, and what lies under them.
-    Directory {
-        /// Changed names.
-        names: Directory,
-        /// The base's entries, for a base inode.
-        base: Option<base::Inode>,
-    },
+    /// A directory: its names are in [`Names`](crate::index::names::Names).
+    Directory(DirectoryId),
     /// A symbolic link made by a branch; its target.
     Symlink(TryVec<u8>),
     /// Nothing of its own: a base symbolic link, a fifo, a socket, a device.
@@ -104,17 +133,7 @@ pub struct Inode {
 impl Inode {
     /// A private copy of a base inode.
     #[must_use]
-    pub fn from_base(inode: &base::Inode) -> Self {
-        let content = match inode.kind {
-            FileType::Regular => Content::File {
-                pages: PageMap::default(),
-                base: Some(BaseContent { data: inode.data, valid: inode.size }),
-            },
-            FileType::Directory => {
-                Content::Directory { names: Directory::default(), base: Some(*inode) }
-            }
-            _ => Content::None,
-        };
+    pub fn from_base(inode: &base::Inode, content: Content) -> Self {
         Self {
             ino: inode.ino,
             kind: inode.kind,
@@ -133,22 +152,18 @@ impl Inode {
         }
     }
 
-    /// A new inode in `parent`. `target` is a symbolic link's.
+    /// A new inode in `parent`.
     #[must_use]
     pub fn new(
-        ino: Ino,
-        kind: FileType,
+        (ino, kind): (Ino, FileType),
         new: &NewInode,
         parent: Ino,
         time: Timestamp,
-        target: TryVec<u8>,
+        content: Content,
     ) -> Self {
-        let size = target.len() as u64;
-        let content = match kind {
-            FileType::Regular => Content::File { pages: PageMap::default(), base: None },
-            FileType::Directory => Content::Directory { names: Directory::default(), base: None },
-            FileType::Symlink => Content::Symlink(target),
-            _ => Content::None,
+        let size = match &content {
+            Content::Symlink(target) => target.len() as u64,
+            _ => 0,
         };
         Self {
             ino,
@@ -168,20 +183,28 @@ impl Inode {
         }
     }
 
-    /// What `stat` says about it.
+    /// Its names, if it is a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotDirectory`].
+    pub const fn directory(&self) -> Result<DirectoryId> {
+        match self.content {
+            Content::Directory(id) => Ok(id),
+            _ => Err(Error::NotDirectory),
+        }
+    }
+
+    /// What `stat` says about it. `entries` counts a directory's.
     #[must_use]
-    pub fn attributes(&self) -> Attributes {
+    pub fn attributes(&self, entries: u64) -> Attributes {
         let (size, bytes) = match &self.content {
             Content::File { pages, base } => {
                 let base = base.map_or(0, |b| b.valid.div_ceil(BLOCK_SIZE));
                 // Changed pages lie over base pages as a rule: the larger of the two is close.
                 (self.size, pages.pages().max(base) * BLOCK_SIZE)
             }
-            Content::Directory { names, base } => {
-                let entries = names.count(base.map_or(0, |b| b.entries()));
-                let size = entries.saturating_mul(DIRENT_SIZE);
-                (size, size.div_ceil(BLOCK_SIZE) * BLOCK_SIZE)
-            }
+            Content::Directory(_) => directory_size(entries),
             Content::Symlink(_) => (self.size, BLOCK_SIZE),
             Content::None if self.kind == FileType::Symlink => (self.size, BLOCK_SIZE),
             Content::None => (self.size, 0),

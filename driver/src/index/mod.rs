@@ -15,6 +15,7 @@
 //! | `apply` | what an entry does |
 //! | `parents` | which directory is in which |
 //! | `snapshot` | the whole as log entries, and back |
+//! | `text` | the bytes of names |
 
 mod apply;
 mod check;
@@ -23,14 +24,15 @@ pub mod names;
 pub mod pages;
 mod parents;
 mod snapshot;
+mod text;
 
 use crate::base::{self, Base};
 use crate::error::{Error, Result};
-use crate::index::inode::{Attributes, Content, Inode};
-use crate::index::names::{DirEntry, Names, Target, CHANGED_COOKIE};
-use crate::index::pages::{PageArena, PageRef};
+use crate::index::inode::{Attributes, BaseContent, Content, Inode};
+use crate::index::names::{DirEntry, Directory, Names, Target, CHANGED_COOKIE};
+use crate::index::pages::{PageArena, PageMap, PageRef};
 use crate::region::{Backing, Region};
-use crate::storage::{Slab, Table, TryVec};
+use crate::storage::{Chunks, Slab, Table, TryVec};
 use daxfs_format::mode::FileType;
 use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
 use parents::BaseParents;
@@ -60,7 +62,7 @@ pub struct Index {
     by_ino: Table,
     names: Names,
     pages: PageArena,
-    private: TryVec<PrivatePage>,
+    private: Chunks<PrivatePage>,
     /// Private pages a log may still make; bounds what a hostile log can cost.
     private_left: u64,
     base_parents: BaseParents,
@@ -104,7 +106,7 @@ impl Index {
             by_ino: Table::default(),
             names: Names::new(seed),
             pages: PageArena::default(),
-            private: TryVec::new(),
+            private: Chunks::default(),
             private_left: private_pages,
             base_parents: BaseParents::default(),
             loading: None,
@@ -139,8 +141,8 @@ impl Index {
     pub fn attributes<B: Backing>(&self, view: View<'_, B>, ino: Ino) -> Result<Attributes> {
         match self.changed(ino) {
             Some(inode) if inode.nlink == 0 => Err(Error::Stale),
-            Some(inode) => Ok(inode.attributes()),
-            None => Ok(Inode::from_base(&base_inode(view, ino)?).attributes()),
+            Some(inode) => Ok(inode.attributes(self.names.entry_count(inode))),
+            None => Ok(Attributes::of_base(&base_inode(view, ino)?)),
         }
     }
 
@@ -158,13 +160,11 @@ impl Index {
         let base = match self.changed(dir) {
             Some(inode) if inode.nlink == 0 => return Err(Error::Stale),
             Some(inode) => {
-                let Content::Directory { base, .. } = &inode.content else {
-                    return Err(Error::NotDirectory);
-                };
+                let directory = self.names.directory(inode)?;
                 match self.names.find(dir, name) {
                     Some(Target::Whiteout) => return Ok(None),
                     Some(Target::Inode(ino, kind)) => return Ok(Some((ino, kind))),
-                    None => *base,
+                    None => directory.base,
                 }
             }
             None => Some(base_directory(view, dir)?),
@@ -182,12 +182,7 @@ impl Index {
     /// As [`Self::lookup`].
     pub fn entry_count<B: Backing>(&self, view: View<'_, B>, dir: Ino) -> Result<u64> {
         match self.changed(dir) {
-            Some(inode) => match &inode.content {
-                Content::Directory { names, base } => {
-                    Ok(names.count(base.map_or(0, |b| b.entries())))
-                }
-                _ => Err(Error::NotDirectory),
-            },
+            Some(inode) => self.names.directory(inode).map(Directory::count),
             None => base_directory(view, dir).map(|dir| dir.entries()),
         }
     }
@@ -211,10 +206,10 @@ impl Index {
         let changed = self.changed(dir);
         let (names, base) = match changed {
             Some(inode) if inode.nlink == 0 => return Err(Error::Stale),
-            Some(inode) => match &inode.content {
-                Content::Directory { names, base } => (Some(names), *base),
-                _ => return Err(Error::NotDirectory),
-            },
+            Some(inode) => {
+                let directory = self.names.directory(inode)?;
+                (Some(directory), directory.base)
+            }
             None => (None, Some(base_directory(view, dir)?)),
         };
         if let Some(base) = base.filter(|_| cookie < CHANGED_COOKIE) {
@@ -445,8 +440,31 @@ impl Index {
         if let Some(id) = self.id_of(ino) {
             return Ok(id);
         }
-        let inode = Inode::from_base(&base_inode(view, ino)?);
-        self.insert(inode)
+        let base = base_inode(view, ino)?;
+        let content = self.base_content(&base)?;
+        self.insert(Inode::from_base(&base, content))
+    }
+
+    /// What a private copy of a base inode starts with.
+    fn base_content(&mut self, base: &base::Inode) -> Result<Content> {
+        Ok(match base.kind {
+            FileType::Regular => Content::File {
+                pages: PageMap::default(),
+                base: Some(BaseContent { data: base.data, valid: base.size }),
+            },
+            FileType::Directory => Content::Directory(self.names.open(Some(*base))?),
+            _ => Content::None,
+        })
+    }
+
+    /// What a new inode starts with. `target` is a symbolic link's.
+    fn new_content(&mut self, kind: FileType, target: TryVec<u8>) -> Result<Content> {
+        Ok(match kind {
+            FileType::Regular => Content::File { pages: PageMap::default(), base: None },
+            FileType::Directory => Content::Directory(self.names.open(None)?),
+            FileType::Symlink => Content::Symlink(target),
+            _ => Content::None,
+        })
     }
 
     fn insert(&mut self, inode: Inode) -> Result<u32> {

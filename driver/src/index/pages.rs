@@ -10,7 +10,7 @@
 //! node is in one map only, or in the free list.
 
 use crate::error::{Error, Result};
-use crate::storage::TryVec;
+use crate::storage::Chunks;
 use daxfs_format::{RegionOffset, BLOCK_SIZE};
 
 const FANOUT: usize = 64;
@@ -73,7 +73,7 @@ type Node = [u32; FANOUT];
 #[derive(Default)]
 pub struct PageArena {
     /// Node `n` is at index `n - 1`: 0 is "no node".
-    nodes: TryVec<Node>,
+    nodes: Chunks<Node>,
     /// Free nodes, linked through their first slot.
     free: u32,
     free_count: usize,

@@ -115,7 +115,8 @@ impl Index {
             if base.kind != kind || (ino == Ino::ROOT && saved.parent.is_some()) {
                 return Err(corrupt("base inode in a snapshot", ino));
             }
-            let mut inode = Inode::from_base(&base);
+            let content = self.base_content(&base)?;
+            let mut inode = Inode::from_base(&base, content);
             if let Content::File { base: Some(base), .. } = &mut inode.content {
                 base.valid = base.valid.min(saved.base_valid).min(saved.size);
             }
@@ -126,7 +127,8 @@ impl Index {
             if (kind == FileType::Symlink) == target.is_empty() {
                 return Err(corrupt("target of a symbolic link", ino));
             }
-            Inode::new(ino, kind, &saved.new, parent, saved.ctime, target)
+            let content = self.new_content(kind, target)?;
+            Inode::new((ino, kind), &saved.new, parent, saved.ctime, content)
         };
         inode.permissions = saved.new.mode & daxfs_format::mode::PERMISSIONS;
         (inode.uid, inode.gid) = (saved.new.uid, saved.new.gid);
@@ -176,15 +178,14 @@ impl Index {
             }
         };
         let id = self.id_of(dir).ok_or(corrupt("name in an unknown directory", dir))?;
-        let base = match self.inodes.get(id).map(|inode| (&inode.content, inode.nlink)) {
-            Some((Content::Directory { base, .. }, nlink))
-                if nlink > 0 || target == Target::Whiteout =>
-            {
-                *base
-            }
-            _ => return Err(corrupt("name in what is no directory", dir)),
+        let inode = self.inodes.get(id).ok_or(Error::Stale)?;
+        let Ok(directory) = inode.directory() else {
+            return Err(corrupt("name in what is no directory", dir));
         };
-        let in_base = match base {
+        if inode.nlink == 0 && target != Target::Whiteout {
+            return Err(corrupt("name in a deleted directory", dir));
+        }
+        let in_base = match self.names.directory(inode)?.base {
             Some(base) => base_entry(view, &base, name.as_bytes())?,
             None => None,
         };
@@ -195,11 +196,8 @@ impl Index {
                 return Err(corrupt("hidden inode that is where it was", ino));
             }
         }
-        let inode = self.inodes.get_mut(id).ok_or(Error::Stale)?;
-        let Content::Directory { names, .. } = &mut inode.content else {
-            return Err(Error::NotDirectory);
-        };
-        self.names.load(names, (dir, name.as_bytes()), (target, sequence), in_base.is_some())
+        let place = (directory, dir, name.as_bytes());
+        self.names.load(place, (target, sequence), in_base.is_some())
     }
 
     fn load_extent<B: Backing>(
@@ -313,7 +311,7 @@ impl Index {
             emit(&entry(inode.ino, Operation::Inode(saved)), target)?;
         }
         for (_, inode) in self.inodes.iter() {
-            if let Content::Directory { names: directory, .. } = &inode.content {
+            if let Ok(directory) = self.names.directory(inode) {
                 self.save_names(inode.ino, directory, &mut names, emit)?;
             }
         }

@@ -1,6 +1,6 @@
 //! Numbered places that keep their number while in use.
 
-use super::TryVec;
+use super::Chunks;
 use crate::error::{Error, Result};
 
 enum Place<T> {
@@ -11,14 +11,14 @@ enum Place<T> {
 
 /// Storage for values addressed by a small number, with reuse of freed places.
 pub struct Slab<T> {
-    places: TryVec<Place<T>>,
+    places: Chunks<Place<T>>,
     free: Option<u32>,
     used: usize,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { places: TryVec::new(), free: None, used: 0 }
+        Self { places: Chunks::default(), free: None, used: 0 }
     }
 }
 

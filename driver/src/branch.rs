@@ -8,14 +8,17 @@
 //!
 //! - While a record is active, committed or aborted, nothing in it changes but the two words.
 //! - Names of active branches are unique; ids are never used twice.
+//! - Records that are not free lie in the slots that [`slots_used`] counts.
 
 use crate::error::{Error, Result};
 use crate::region::{Backing, Fence, LoadOrder, Region};
 use crate::storage::TryVec;
-use crate::superblock::{Delta, Geometry, Span};
+use crate::superblock::{Delta, Geometry, Segments, Span};
 use daxfs_format::branch::{
-    BranchName, BranchRecord, BranchState, BranchWord, LogWord, LOG_WORD_OFFSET, STATE_WORD_OFFSET,
+    BranchName, BranchRecord, BranchState, BranchWord, LogWord, LOG_WORD_OFFSET, MAX_BRANCHES,
+    STATE_WORD_OFFSET,
 };
+use daxfs_format::coordination::SLOTS_USED_OFFSET;
 use daxfs_format::superblock::NEXT_BRANCH_ID_OFFSET;
 use daxfs_format::{BranchId, RegionOffset, Slot};
 
@@ -179,6 +182,44 @@ fn plain_log(raw: &BranchRecord, delta: &Span) -> Result<Option<Span>> {
     Ok(Some(Span { start, len }))
 }
 
+/// Number of slots that may hold something: records behind them were never used.
+///
+/// # Errors
+///
+/// [`Error::OutOfBounds`] (it cannot: geometry is checked).
+pub fn slots_used<B: Backing>(region: &Region<B>, geometry: &Geometry) -> Result<u32> {
+    let Delta::Segmented(segments) = &geometry.delta else { return Ok(geometry.branch_slots) };
+    // Acquire: pairs with `use_slot`, which comes before anything is in the record.
+    let used = region.load(used_at(segments)?, LoadOrder::Acquire)?;
+    Ok(u32::try_from(used).unwrap_or(u32::MAX).min(geometry.branch_slots))
+}
+
+/// Makes sure that everybody looks at the record in `slot`. Call before it is changed.
+///
+/// # Errors
+///
+/// [`Error::Contended`].
+pub fn use_slot<B: Backing>(region: &Region<B>, segments: &Segments, slot: Slot) -> Result<()> {
+    let at = used_at(segments)?;
+    let wanted = u64::from(slot.get()) + 1;
+    let mut used = region.load(at, LoadOrder::Acquire)?;
+    // Each failure means that it has grown, and there are few slots.
+    for _ in 0..MAX_BRANCHES {
+        if used >= wanted {
+            return Ok(());
+        }
+        match region.compare_exchange(at, used, wanted)? {
+            Ok(_) => return Ok(()),
+            Err(found) => used = found,
+        }
+    }
+    Err(Error::Contended)
+}
+
+fn used_at(segments: &Segments) -> Result<RegionOffset> {
+    offset(segments.coordination.start, SLOTS_USED_OFFSET)
+}
+
 /// A copy of the branch table: every record that holds a branch, whatever its state.
 pub struct Table {
     branches: TryVec<Branch>,
@@ -192,7 +233,7 @@ impl Table {
     /// [`Error::Corrupt`], [`Error::Contended`], [`Error::NoMemory`].
     pub fn read<B: Backing>(region: &Region<B>, geometry: &Geometry) -> Result<Self> {
         let mut branches = TryVec::new();
-        for slot in 0..geometry.branch_slots {
+        for slot in 0..slots_used(region, geometry)? {
             if let Some(branch) = read(region, geometry, Slot::new(slot))? {
                 branches.push(branch)?;
             }

@@ -435,7 +435,7 @@ pub fn reap<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex) -> Result<()> {
         MemberState::Joining | MemberState::Alive => expire(tree, index, word)?,
     };
     end_branches(tree, dead)?;
-    for slot in 0..tree.geometry.branch_slots {
+    for slot in 0..branch::slots_used(tree.region, tree.geometry)? {
         let slot = Slot::new(slot);
         let word = branch::word(tree.region, tree.geometry, slot)?;
         if word.owner != Some(index) {

@@ -78,20 +78,40 @@ impl Space {
     /// Takes possession of the data segments that the map gives to `branch`. Pages in use must have
     /// been recorded before.
     ///
-    /// Segments without any are not taken: they are garbage, as is every segment [`Self::garbage`]
-    /// names, and somebody else may be about to free them.
+    /// Segments without any are not taken, because somebody else may be about to free them: they are
+    /// garbage, and returned with the branch's log segments that are not in `log`, as
+    /// [`Self::garbage`] does.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] if the map left the range (it cannot: geometry is checked).
-    pub fn adopt<B: Backing>(&mut self, region: &Region<B>, branch: BranchId) -> Result<()> {
+    /// [`Error::NoMemory`].
+    pub fn adopt<B: Backing>(
+        &mut self,
+        region: &Region<B>,
+        branch: BranchId,
+        log: &Bitmap,
+    ) -> Result<TryVec<Incarnation>> {
         let segments = self.segments;
+        let mut garbage = TryVec::new();
         segment::for_each_owned(region, &segments, |segment, owner, kind| {
-            if owner == branch && kind == SegmentKind::Data && self.count(segment.index) > 0 {
+            if owner != branch {
+                return Ok(());
+            }
+            if self.is_unused(segment.index, kind, log) {
+                garbage.push(segment)?;
+            } else if kind == SegmentKind::Data {
                 self.own(segment.index);
             }
             Ok(())
-        })
+        })?;
+        Ok(garbage)
+    }
+
+    fn is_unused(&self, index: SegmentIndex, kind: SegmentKind, log: &Bitmap) -> bool {
+        match kind {
+            SegmentKind::Log => !log.get(u64::from(index.get())),
+            SegmentKind::Data => self.count(index) == 0,
+        }
     }
 
     /// Gives up all segments: this mount goes on on a child of its branch.
@@ -121,11 +141,7 @@ impl Space {
     ) -> Result<TryVec<Incarnation>> {
         let mut garbage = TryVec::new();
         segment::for_each_owned(region, &self.segments, |segment, owner, kind| {
-            let unused = match kind {
-                SegmentKind::Log => !log.get(u64::from(segment.index.get())),
-                SegmentKind::Data => self.count(segment.index) == 0,
-            };
-            if unused && branches.contains(&owner) {
+            if branches.contains(&owner) && self.is_unused(segment.index, kind, log) {
                 garbage.push(segment)?;
             }
             Ok(())

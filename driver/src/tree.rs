@@ -243,6 +243,7 @@ impl<'r, B: Backing> Tree<'r, B> {
             if word.state != BranchState::Free {
                 continue;
             }
+            branch::use_slot(self.region, self.segments, slot)?;
             let making = word.then(BranchState::Making, Some(maker), keep);
             if branch::exchange(self.region, self.geometry, slot, word, making)? {
                 return Ok((slot, making));

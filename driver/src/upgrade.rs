@@ -96,7 +96,8 @@ pub fn make_segmented<B: Backing>(region: &Region<B>, uuid: [u8; 16]) -> Result<
             revision: coordination::REVISION.into(),
             pad0: [0; 56],
             tree: TreeWord::idle(1).to_word().into(),
-            reserved: [0; 4024],
+            slots_used: 0.into(),
+            reserved: [0; 4016],
         },
     )?;
 

@@ -16,6 +16,8 @@ pub const REVISION: u32 = 1;
 pub const SIZE: u64 = 4096;
 /// Offset within the block of [`CoordinationBlock::tree`].
 pub const TREE_OFFSET: u64 = 64;
+/// Offset within the block of [`CoordinationBlock::slots_used`].
+pub const SLOTS_USED_OFFSET: u64 = 72;
 /// The lease mkdaxfs chooses, in milliseconds.
 pub const DEFAULT_LEASE_MS: u32 = 2000;
 /// Leases an image may have, in milliseconds.
@@ -33,13 +35,16 @@ pub struct CoordinationBlock {
     pub pad0: [u8; 56],
     /// A [`TreeWord`].
     pub tree: U64,
+    /// Records of the branch table from this slot on were never used. Only grows.
+    pub slots_used: U64,
     /// Zero.
-    pub reserved: [u8; 4024],
+    pub reserved: [u8; 4016],
 }
 
 assert_layout!(
     CoordinationBlock, size 4096,
-    magic @ 0, revision @ 4, pad0 @ 8, tree @ 64, reserved @ 72,
+    magic @ 0, revision @ 4, pad0 @ 8, tree @ 64, slots_used @ 72,
+    reserved @ 80,
 );
 
 /// What is being done to the branch tree.

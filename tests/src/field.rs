@@ -248,7 +248,7 @@ impl Catalogue<'_> {
             self,
             s,
             segments.coordination.start.get(),
-            CoordinationBlock { magic, revision, pad0, tree, reserved }
+            CoordinationBlock { magic, revision, pad0, tree, slots_used, reserved }
         );
         for place in [0, u64::from(segments.member_count) - 1] {
             let at = segments.members.start.get() + place * MEMBER_SIZE;

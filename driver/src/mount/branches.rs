@@ -68,7 +68,7 @@ impl<P: Platform> Mount<P> {
         }
         space.disown()?;
         current.branch = Some(branch);
-        current.take_up(&self.volume, space)?;
+        current.begin_writing(&self.volume, space)?;
         current.refresh(&self.volume, company)
     }
 
@@ -162,7 +162,7 @@ impl<P: Platform> Mount<P> {
         let now = table.iter().find(|now| now.id == parent.id && now.is_live());
         current.branch = Some(*now.ok_or(Error::Stale)?);
         match access {
-            Access::ReadWrite => current.take_up(&self.volume, space)?,
+            Access::ReadWrite => current.take_up(&self.volume, space).map(|_| ())?,
             Access::ReadOnly => company.reclaim.forget_pages(),
         }
         current.refresh(&self.volume, company)

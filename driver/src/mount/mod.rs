@@ -161,13 +161,11 @@ impl<P: Platform> Mount<P> {
                 let table = Table::read(&volume.region, &volume.geometry)?;
                 let idle = TreeWord::idle(0);
                 return match table.named(&name) {
-                    Ok(branch) => {
-                        Current::load(volume, Some((*branch, &table)), idle, Access::ReadOnly)
-                    }
+                    Ok(branch) => Current::load(volume, Some((*branch, &table)), idle),
                     Err(error) if options.branch.is_some() && name != BranchName::main() => {
                         Err(error)
                     }
-                    Err(_) => Current::load(volume, None, idle, Access::ReadOnly),
+                    Err(_) => Current::load(volume, None, idle),
                 };
             }
         }
@@ -230,12 +228,8 @@ impl<P: Platform> Mount<P> {
         if let (Some(me), Delta::Segmented(segments)) = (&company.me, &volume.geometry.delta) {
             me.follow(&volume.region, segments, None)?;
         }
-        let mut current = Current::load(volume, Some((branch, &table)), idle, Access::ReadWrite)?;
-        if let Some(writing) = &current.writing {
-            let mine = [branch.id];
-            let garbage = writing.space.garbage(&volume.region, &mine, &current.source.segments)?;
-            company.reclaim.segments(&garbage, current.stamp());
-        }
+        let (mut current, garbage) = Current::load_to_write(volume, (branch, &table), idle)?;
+        company.reclaim.segments(&garbage, current.stamp());
         current.refresh(volume, company)?;
         current.drain(volume, company)?;
         Ok(current)
@@ -251,7 +245,7 @@ impl<P: Platform> Mount<P> {
         let table = Table::read(&volume.region, &volume.geometry)?;
         let now = table.iter().find(|now| now.slot == branch.slot && now.id == branch.id);
         let now = *now.filter(|now| now.is_live()).ok_or(Error::Stale)?;
-        let mut current = Current::load(volume, Some((now, &table)), idle, Access::ReadOnly)?;
+        let mut current = Current::load(volume, Some((now, &table)), idle)?;
         current.refresh(volume, company)?;
         Ok(current)
     }

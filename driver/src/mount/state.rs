@@ -7,10 +7,10 @@ use crate::log::encode::{encode, Encoded};
 use crate::log::entry::Entry;
 use crate::log::writer::{Base, LogWriter, Reserve};
 use crate::member::{FollowPosition, Member, Others};
-use crate::options::Access;
 use crate::platform::Platform;
 use crate::reclaim::{Reclaim, Stamp};
 use crate::replay::Source;
+use crate::segment::Incarnation;
 use crate::space::Space;
 use crate::storage::TryVec;
 use crate::superblock::{Delta, Segments};
@@ -55,43 +55,44 @@ pub(crate) struct Company {
 }
 
 impl Current {
-    /// Replays `branch`; `None` is the base alone. To write, the member must own it.
+    /// Replays `branch`, to look at it; `None` is the base alone.
     pub(crate) fn load<P: Platform>(
         volume: &Volume<P>,
         branch: Option<(Branch, &Table)>,
         tree: TreeWord,
-        access: Access,
     ) -> Result<Self> {
         let Some((branch, table)) = branch else {
             let index = Index::new(&volume.base, volume.platform.random(), 0);
             let source = Source::new(&volume.geometry)?;
-            return Ok(Self::new(None, index, source, None, tree));
+            return Ok(Self::new(None, index, source, tree));
         };
-        let mut space = match access {
-            Access::ReadWrite => Some(Space::new(volume.geometry.segments()?)?),
-            Access::ReadOnly => None,
-        };
-        let (index, source) = volume.replay(table, &branch, space.as_mut())?;
-        let mut current = Self::new(Some(branch), index, source, None, tree);
-        if let Some(space) = space {
-            current.take_up(volume, space)?;
-        }
+        let (index, source) = volume.replay(table, &branch, None)?;
+        let mut current = Self::new(Some(branch), index, source, tree);
         current.frozen = table.live_child(branch.id).map(|child| child.name);
         Ok(current)
     }
 
-    const fn new(
-        branch: Option<Branch>,
-        index: Index,
-        source: Source,
-        writing: Option<Writing>,
+    /// Replays `branch`, which the member owns, to write to it. Returns what it does not need any
+    /// more, too.
+    pub(crate) fn load_to_write<P: Platform>(
+        volume: &Volume<P>,
+        (branch, table): (Branch, &Table),
         tree: TreeWord,
-    ) -> Self {
+    ) -> Result<(Self, TryVec<Incarnation>)> {
+        let mut space = Space::new(volume.geometry.segments()?)?;
+        let (index, source) = volume.replay(table, &branch, Some(&mut space))?;
+        let mut current = Self::new(Some(branch), index, source, tree);
+        let garbage = current.take_up(volume, space)?;
+        current.frozen = table.live_child(branch.id).map(|child| child.name);
+        Ok((current, garbage))
+    }
+
+    const fn new(branch: Option<Branch>, index: Index, source: Source, tree: TreeWord) -> Self {
         Self {
             branch,
             index,
             source,
-            writing,
+            writing: None,
             tree,
             frozen: None,
             ended: false,
@@ -100,14 +101,26 @@ impl Current {
         }
     }
 
-    /// Becomes the writer of its branch, which the member owns.
+    /// Becomes the writer of its branch, which the member owns. Returns what the branch does not need
+    /// any more.
     pub(crate) fn take_up<P: Platform>(
         &mut self,
         volume: &Volume<P>,
         mut space: Space,
+    ) -> Result<TryVec<Incarnation>> {
+        let branch = self.branch.as_ref().ok_or(Error::ReadOnly)?;
+        let garbage = space.adopt(&volume.region, branch.id, &self.source.segments)?;
+        self.begin_writing(volume, space)?;
+        Ok(garbage)
+    }
+
+    /// Becomes the writer of its branch, which has nothing but what `space` knows.
+    pub(crate) fn begin_writing<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        space: Space,
     ) -> Result<()> {
         let branch = self.branch.as_ref().ok_or(Error::ReadOnly)?;
-        space.adopt(&volume.region, branch.id)?;
         let segments = volume.geometry.segments()?;
         let owner = (branch.id, branch.slot);
         let log = LogWriter::new(segments, owner, branch.log, self.source.chain.as_ref())?;
@@ -263,7 +276,7 @@ impl Current {
             space
         };
         match space {
-            Some(space) => self.take_up(volume, space),
+            Some(space) => self.take_up(volume, space).map(|_| ()),
             None => Ok(()),
         }
     }

@@ -64,6 +64,7 @@ fn records<B: Backing>(
     superblock: &Superblock,
     report: &mut Report<'_>,
 ) -> Result<()> {
+    let looked_at = branch::slots_used(region, geometry)?;
     for slot in 0..geometry.branch_slots {
         let subject = Subject::Branch(slot);
         let slot = Slot::new(slot);
@@ -74,6 +75,8 @@ fn records<B: Backing>(
                 continue;
             }
         };
+        let used = word.state == BranchState::Free || slot.get() < looked_at;
+        report.expect(used, subject, "in a slot that nobody looks at", slot.get().into());
         if let Delta::Segmented(segments) = &geometry.delta {
             let owner = word.owner.filter(|_| word.state != BranchState::Free);
             let known = owner.is_none_or(|owner| is_member(region, segments, owner));
@@ -210,6 +213,8 @@ fn coordination<B: Backing>(
         word.slot.get() < geometry.branch_slots && (!idle || zero)
     });
     report.expect(word.is_some(), subject, "tree word", raw.tree.get());
+    let used = raw.slots_used.get();
+    report.expect(used <= geometry.branch_slots.into(), subject, "slots used", used);
     let zero = raw.pad0.iter().chain(&raw.reserved).all(|&b| b == 0);
     report.expect(zero, subject, "reserved bytes are not zero", 0);
     Ok(())

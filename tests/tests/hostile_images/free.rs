@@ -29,10 +29,18 @@ pub fn free(image: &Image, field: &Field, value: u64) -> Option<&'static str> {
         Structure::Inode { ino, kind } => inode(image, (ino, kind), field, value),
         Structure::Dirent { .. } => reason(name == "name" && is_name_byte(value), "another name"),
         Structure::Record { slot } => record(image, slot, name, value, plain),
-        Structure::Coordination => reason(
-            name == "tree" && TreeWord::from_word(value).is_some(),
-            "any number of changes, and one in progress",
-        ),
+        Structure::Coordination => match name {
+            "tree" => reason(
+                TreeWord::from_word(value).is_some(),
+                "any number of changes, and one in progress",
+            ),
+            "slots_used" => {
+                let used = records(image).iter().all(|(slot, _)| u64::from(*slot) < value);
+                let slots = u64::from(geometry(image).branch_slots);
+                reason(used && value <= slots, "slots that were used once")
+            }
+            _ => None,
+        },
         Structure::Member { .. } => match name {
             "state" => reason(MemberWord::from_word(value).is_some(), "a living member"),
             "reserved0" | "reserved1" => None,

@@ -51,6 +51,7 @@ mod space;
 pub mod std_platform;
 pub mod storage;
 mod superblock;
+mod transfer;
 mod tree;
 pub mod upgrade;
 pub mod validate;
@@ -70,11 +71,12 @@ pub use log::entry::{
     Changes as SetAttributes, Entry as LogEntry, Name, NewInode, Operation as LogOperation,
     WriteSource, MAX_FILE_SIZE,
 };
-pub use member::{Identity, MemberInfo};
-pub use mount::{Info, LastLink, Mount, RenameMode, StatFs};
+pub use member::{Heartbeat, Identity, MemberInfo};
+pub use mount::{Info, LastLink, Mount, RenameMode, Seek, StatFs};
 pub use options::{parse_number, parse_size, Access, MountOptions, ParsedOptions};
 pub use platform::{Lock, Platform};
-pub use region::{Backing, MappedRange, Persistence, Region, SharedSlice};
+pub use region::{Backing, MappedRange, Persistence, Region, SharedSlice, SharedSliceMut};
 pub use superblock::{Delta, Geometry, Segments, Span};
+pub use transfer::{Sink, Source};
 pub use validate::{validate, Problem, Summary};
 pub use volume::{BranchInfo, Volume};

@@ -150,16 +150,17 @@ impl Member {
         Ok(state(region, segments, self.index)? == self.word)
     }
 
-    /// Proves that this member lives.
+    /// What it proves with that it lives.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfBounds`] (it cannot: geometry is checked).
-    pub fn beat<B: Backing>(&self, region: &Region<B>, segments: &Segments) -> Result<()> {
-        let at = field(segments, self.index, MEMBER_HEARTBEAT_OFFSET)?;
-        // Relaxed, both: the value alone is the message, and nobody else changes it.
-        let beat = region.load(at, LoadOrder::Relaxed)?;
-        region.store(at, beat.wrapping_add(1), StoreOrder::Relaxed)
+    pub fn heartbeat(&self, segments: &Segments) -> Result<Heartbeat> {
+        Ok(Heartbeat {
+            word: self.word.to_word(),
+            word_at: field(segments, self.index, MEMBER_STATE_OFFSET)?,
+            at: field(segments, self.index, MEMBER_HEARTBEAT_OFFSET)?,
+        })
     }
 
     /// Says that this member has dropped what ended up to `sequence`.
@@ -217,6 +218,36 @@ impl Member {
         // Release: our last looks at pages dropped before the position come before the owner uses
         // them again.
         region.store(at, position.0, StoreOrder::Release)
+    }
+}
+
+/// How many log entries are read or written between two heartbeats: about a millisecond's worth.
+pub const STEPS_PER_BEAT: u64 = 2048;
+
+/// A member's heartbeat: proves that its kernel runs. It takes no lock and waits for nothing, so a
+/// timer's interrupt can do it.
+#[derive(Clone, Copy, Debug)]
+pub struct Heartbeat {
+    word: u64,
+    word_at: RegionOffset,
+    at: RegionOffset,
+}
+
+impl Heartbeat {
+    /// Proves that the member lives, unless it was declared dead: its place is another's then, or
+    /// will be.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] if `region` is not the one it is for.
+    pub fn beat<B: Backing>(&self, region: &Region<B>) -> Result<()> {
+        // Relaxed, all: the value alone is the message, and nobody else changes it. A timer that
+        // comes between does the same, which is enough.
+        if region.load(self.word_at, LoadOrder::Relaxed)? == self.word {
+            let beat = region.load(self.at, LoadOrder::Relaxed)?;
+            region.store(self.at, beat.wrapping_add(1), StoreOrder::Relaxed)?;
+        }
+        Ok(())
     }
 }
 

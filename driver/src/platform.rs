@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::region::Backing;
-use core::ops::{Deref, DerefMut};
-use daxfs_format::Timestamp;
+use core::ops::{Deref, DerefMut, Range};
+use daxfs_format::{Ino, Timestamp};
 
 /// A world the engine runs in.
 pub trait Platform {
@@ -24,6 +24,24 @@ pub trait Platform {
     fn kernel_id(&self) -> u64 {
         self.random()
     }
+
+    /// Whether files are used on after their last name is gone, as in a kernel where processes have
+    /// them open. If so, a file that this mount removes stays, in this mount's memory alone, until
+    /// [`Mount::forget`](crate::Mount::forget).
+    const KEEPS_REMOVED: bool = false;
+
+    /// These pages of file `ino` are elsewhere from now on, or nowhere: a front end that maps pages
+    /// into address spaces takes those mappings down before it returns. Called under the mount's
+    /// lock, before the places they were in are used for anything else.
+    fn moved(&self, ino: Ino, pages: Range<u64>) {
+        let _ = (ino, pages);
+    }
+
+    /// Anything may be different from now on: others changed what this mount shows, or it goes to
+    /// another branch. A front end takes all its mappings down before it returns, and believes
+    /// nothing it remembers. Called under the mount's lock, before the others are told that this
+    /// mount has followed.
+    fn outdated(&self) {}
 }
 
 /// A reader-writer lock.

@@ -4,9 +4,10 @@
 use crate::base::Base;
 use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
-use crate::index::{Index, View};
+use crate::index::{Index, Removed, View};
 use crate::log::entry::{self, Decoded, Entry, Operation, WriteSource};
 use crate::log::reader::{ChainLog, PlainLog};
+use crate::member::{Heartbeat, STEPS_PER_BEAT};
 use crate::region::{Backing, Region};
 use crate::space::Space;
 use crate::storage::{Bitmap, TryVec};
@@ -18,6 +19,7 @@ pub struct Replay<'r, B: Backing> {
     region: &'r Region<B>,
     geometry: &'r Geometry,
     base: &'r Base,
+    heartbeat: Option<Heartbeat>,
     entries: u64,
     untidy: Option<Error>,
 }
@@ -46,10 +48,15 @@ impl Source {
 }
 
 impl<'r, B: Backing> Replay<'r, B> {
-    /// A replay over `region`.
+    /// A replay over `region`. `heartbeat` is shown now and then.
     #[must_use]
-    pub const fn new(region: &'r Region<B>, geometry: &'r Geometry, base: &'r Base) -> Self {
-        Self { region, geometry, base, entries: 0, untidy: None }
+    pub const fn new(
+        region: &'r Region<B>,
+        geometry: &'r Geometry,
+        base: &'r Base,
+        heartbeat: Option<Heartbeat>,
+    ) -> Self {
+        Self { region, geometry, base, heartbeat, entries: 0, untidy: None }
     }
 
     /// Entries replayed so far.
@@ -237,6 +244,9 @@ impl<'r, B: Backing> Replay<'r, B> {
     ) -> Result<()> {
         let view = View { region: self.region, base: self.base };
         self.entries += 1;
+        if let (Some(heartbeat), 0) = (&self.heartbeat, self.entries % STEPS_PER_BEAT) {
+            heartbeat.beat(self.region)?;
+        }
         if matches!(entry.operation, Operation::Link { .. }) {
             return Err(Error::Corrupt { what: "link entry inside a log", at: at.get() });
         }
@@ -279,7 +289,7 @@ impl<'r, B: Backing> Replay<'r, B> {
         if loads {
             index.load(view, space, entry, target).map_err(locate)
         } else {
-            index.apply(view, space, entry, target)
+            index.apply(view, space, entry, target, Removed::Forgotten)
         }
     }
 

@@ -144,6 +144,9 @@ unsafe impl Backing for MappedFile {
     fn is_writable(&self) -> bool {
         self.writable
     }
+    fn address(&self, offset: usize) -> Option<NonNull<u8>> {
+        self.range.address(offset)
+    }
     unsafe fn load(&self, offset: usize, order: LoadOrder) -> u64 {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.range.load(offset, order) }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::index::{Index, View};
 use crate::log::entry::Entry;
 use crate::log::reader::{ChainLog, PlainLog};
-use crate::member::{self, Identity, Member, MemberInfo, Others};
+use crate::member::{self, Heartbeat, Identity, Member, MemberInfo, Others, STEPS_PER_BEAT};
 use crate::platform::Platform;
 use crate::reclaim::Reclaim;
 use crate::region::Region;
@@ -29,6 +29,8 @@ pub struct Volume<P: Platform> {
     pub(crate) region: Region<P::Backing>,
     pub(crate) geometry: Geometry,
     pub(crate) base: Base,
+    /// To be shown while something takes long; `None` where nobody looks at it.
+    pub(crate) heartbeat: Option<Heartbeat>,
 }
 
 /// What is known of a branch.
@@ -67,7 +69,7 @@ impl<P: Platform> Volume<P> {
     pub fn open(platform: P, region: Region<P::Backing>) -> Result<Self> {
         let geometry = Geometry::read(&region)?;
         let base = Base::read(&region, geometry.base)?;
-        Ok(Self { platform, region, geometry, base })
+        Ok(Self { platform, region, geometry, base, heartbeat: None })
     }
 
     /// Where everything in the range lies.
@@ -287,7 +289,15 @@ impl<P: Platform> Volume<P> {
 
     /// A replay over this image.
     pub(crate) const fn replay_on(&self) -> Replay<'_, P::Backing> {
-        Replay::new(&self.region, &self.geometry, &self.base)
+        Replay::new(&self.region, &self.geometry, &self.base, self.heartbeat)
+    }
+
+    /// Shows that this kernel lives, at every so many of the steps of something that takes long.
+    pub(crate) fn show_life(&self, step: u64) -> Result<()> {
+        match &self.heartbeat {
+            Some(heartbeat) if step % STEPS_PER_BEAT == 0 => heartbeat.beat(&self.region),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod branch;
 pub mod coordination;
 pub mod extension;
 pub mod handover;
+pub mod ioctl;
 pub mod log;
 pub mod mode;
 pub mod segment;

@@ -327,6 +327,65 @@ fn a_member_that_rests_for_the_lease_is_expired_and_its_branch_ends() {
     image.check();
 }
 
+fn heartbeat_of(volume: &Volume<StdPlatform>, member: Option<u8>) -> u64 {
+    let mut heartbeat = None;
+    let mut look = |info: &daxfs::MemberInfo| {
+        if Some(info.index.get()) == member {
+            heartbeat = Some(info.heartbeat);
+        }
+    };
+    volume.members(&mut look).unwrap();
+    heartbeat.unwrap()
+}
+
+#[test]
+fn a_member_shows_its_life_while_it_reads_or_rewrites_a_long_log() {
+    let image = Image::with_delta(64 << 20);
+    let mount = image.writer("main");
+    for i in 0..20_000 {
+        mount.create(Ino::ROOT, format!("file{i}").as_bytes(), &FILE).unwrap();
+    }
+    let volume = image.volume();
+    let member = mount.info().member;
+    let before = heartbeat_of(&volume, member);
+    mount.compact().unwrap();
+    let rewriting = heartbeat_of(&volume, member) - before;
+    assert!(rewriting > 10, "{rewriting} beats for 40000 entries");
+    let follower = image.reader("main");
+    // It starts at 1, and nobody has ticked.
+    let reading = heartbeat_of(&volume, follower.info().member) - 1;
+    assert!(reading > 10, "{reading} beats for 40000 entries");
+}
+
+#[test]
+fn a_heartbeat_needs_no_lock_and_ends_with_the_life_it_proves() {
+    let image = Image::new();
+    let mount = image.writer("b");
+    let volume = image.volume();
+    let heartbeat = mount.heartbeat().unwrap();
+    let member = mount.info().member;
+    // Inside an operation, as an interrupt may come.
+    let before = heartbeat_of(&volume, member);
+    let mut beats = 0;
+    mount
+        .readdir(Ino::ROOT, 0, &mut |_| {
+            heartbeat.beat(volume.region()).unwrap();
+            mount.beat();
+            beats += 2;
+            true
+        })
+        .unwrap();
+    assert!(beats > 0);
+    assert_eq!(heartbeat_of(&volume, member), before + beats);
+    // Its place is given to another: the old proof proves nothing any more.
+    mount.unmount().unwrap();
+    let next = image.writer("c");
+    assert_eq!(next.info().member, member);
+    let before = heartbeat_of(&volume, member);
+    heartbeat.beat(volume.region()).unwrap();
+    assert_eq!(heartbeat_of(&volume, member), before);
+}
+
 #[test]
 fn a_kept_branch_of_a_dead_member_is_there_for_others_once_the_death_is_confirmed() {
     let image = Image::new();

@@ -2,7 +2,7 @@
 
 use super::inode::{Content, Inode};
 use super::pages::PageRef;
-use super::{Index, View};
+use super::{Index, Removed, View};
 use crate::error::{Error, Result};
 use crate::log::entry::{Changes, Entry, Name, NewInode, Operation, WriteSource};
 use crate::region::Backing;
@@ -50,7 +50,8 @@ impl Index {
         self.names.reserve(inode)
     }
 
-    /// Does what `entry`, which [`Self::check`] passed, says. `target` is a symbolic link's.
+    /// Does what `entry`, which [`Self::check`] passed, says. `target` is a symbolic link's; `removed`
+    /// is what becomes of a file that it removes.
     ///
     /// # Errors
     ///
@@ -61,6 +62,7 @@ impl Index {
         space: Option<&mut Space>,
         entry: &Entry,
         target: TryVec<u8>,
+        removed: Removed,
     ) -> Result<()> {
         let (ino, time) = (entry.ino, entry.time);
         match &entry.operation {
@@ -88,7 +90,7 @@ impl Index {
             }
             Operation::Delete { parent, name } => {
                 let kind = self.unname(view, *parent, name, time)?;
-                self.drop_inode(view, space, ino, kind, *parent, time)
+                self.drop_inode(view, space, (ino, kind), *parent, time, removed)
             }
             Operation::Rename { old_parent, old_name, new_parent, new_name, exchange } => {
                 let from = (*old_parent, old_name);
@@ -96,7 +98,7 @@ impl Index {
                 if *exchange {
                     self.exchange(view, from, to, time)
                 } else {
-                    self.rename(view, space, ino, from, to, time)
+                    self.rename(view, space, ino, from, to, (time, removed))
                 }
             }
             Operation::Setattr(changes) => {
@@ -298,22 +300,73 @@ impl Index {
         &mut self,
         view: View<'_, B>,
         space: Option<&mut Space>,
-        ino: Ino,
-        kind: FileType,
+        (ino, kind): (Ino, FileType),
         parent: Ino,
         time: Timestamp,
+        removed: Removed,
     ) -> Result<()> {
         if kind == FileType::Directory {
             self.count_subdirectory(view, parent, -1)?;
+        } else if removed == Removed::Kept {
+            let inode = self.copied_up(view, ino)?;
+            inode.nlink = 0;
+            inode.orphan = true;
+            inode.ctime = time;
+            return Ok(());
         }
+        self.remove_inode(view, space, ino, time)
+    }
+
+    /// Takes an inode out, with all it has.
+    fn remove_inode<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        space: Option<&mut Space>,
+        ino: Ino,
+        time: Timestamp,
+    ) -> Result<()> {
         self.resize(view, space, ino, 0, time)?;
         if view.base.contains(ino) {
-            self.copied_up(view, ino)?.nlink = 0;
+            let inode = self.copied_up(view, ino)?;
+            inode.nlink = 0;
+            inode.orphan = false;
         } else if let Some(id) = self.id_of(ino) {
             self.by_ino.remove(super::spread(self.seed, ino), |other| other == id);
             if let Some(Inode { content: Content::Directory(id), .. }) = self.inodes.remove(id) {
                 self.names.close(id);
             }
+        }
+        Ok(())
+    }
+
+    /// Forgets a file without a name that was kept; says whether it was one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub fn forget<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        space: Option<&mut Space>,
+        ino: Ino,
+    ) -> Result<bool> {
+        if !self.is_orphan(ino) {
+            return Ok(false);
+        }
+        self.remove_inode(view, space, ino, Timestamp::default()).map(|()| true)
+    }
+
+    /// Forgets all files without a name: their pages will be somebody else's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub fn forget_all<B: Backing>(&mut self, view: View<'_, B>) -> Result<()> {
+        let next = |index: &Self| {
+            index.inodes.iter().find(|(_, inode)| inode.orphan).map(|(_, inode)| inode.ino)
+        };
+        while let Some(ino) = next(self) {
+            self.remove_inode(view, None, ino, Timestamp::default())?;
         }
         Ok(())
     }
@@ -325,14 +378,14 @@ impl Index {
         ino: Ino,
         (old_parent, old_name): (Ino, &Name),
         (new_parent, new_name): (Ino, &Name),
-        time: Timestamp,
+        (time, removed): (Timestamp, Removed),
     ) -> Result<()> {
         if let Some((old, kind)) = self.lookup(view, new_parent, new_name.as_bytes())? {
             if old == ino {
                 return Ok(());
             }
             self.unname(view, new_parent, new_name, time)?;
-            self.drop_inode(view, space, old, kind, new_parent, time)?;
+            self.drop_inode(view, space, (old, kind), new_parent, time, removed)?;
         }
         let kind = self.unname(view, old_parent, old_name, time)?;
         self.name(view, (new_parent, new_name), (ino, kind), time)?;

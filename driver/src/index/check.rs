@@ -59,7 +59,7 @@ impl Index {
     /// What an inode is, if it exists.
     fn kind_of<B: Backing>(&self, view: View<'_, B>, ino: Ino) -> Result<FileType> {
         match self.changed(ino) {
-            Some(inode) if inode.nlink == 0 => Err(Error::Stale),
+            Some(inode) if inode.is_gone() => Err(Error::Stale),
             Some(inode) => Ok(inode.kind),
             None => base_inode(view, ino).map(|inode| inode.kind),
         }

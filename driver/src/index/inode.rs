@@ -126,11 +126,19 @@ pub struct Inode {
     pub ctime: Timestamp,
     /// Whether `mtime` is newer than the log says (writes in place leave no entry).
     pub mtime_unlogged: bool,
+    /// Whether it has no name any more and is kept for who still uses it. Only this mount knows it.
+    pub orphan: bool,
     /// What is particular to its kind.
     pub content: Content,
 }
 
 impl Inode {
+    /// Whether it was removed, and nobody uses it.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        self.nlink == 0 && !self.orphan
+    }
+
     /// A private copy of a base inode.
     #[must_use]
     pub fn from_base(inode: &base::Inode, content: Content) -> Self {
@@ -148,6 +156,7 @@ impl Inode {
             mtime: inode.mtime,
             ctime: inode.mtime,
             mtime_unlogged: false,
+            orphan: false,
             content,
         }
     }
@@ -179,6 +188,7 @@ impl Inode {
             mtime: time,
             ctime: time,
             mtime_unlogged: false,
+            orphan: false,
             content,
         }
     }

@@ -33,6 +33,7 @@ use crate::index::names::{DirEntry, Directory, Names, Target, CHANGED_COOKIE};
 use crate::index::pages::{PageArena, PageMap, PageRef};
 use crate::region::{Backing, Region};
 use crate::storage::{Chunks, Slab, Table, TryVec};
+use crate::transfer::{Buffer, Sink};
 use daxfs_format::mode::FileType;
 use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
 use parents::BaseParents;
@@ -70,6 +71,15 @@ pub struct Index {
     loading: Option<Loading>,
     next_ino: u64,
     seed: u64,
+}
+
+/// What becomes of a file whose last name is removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Removed {
+    /// It is gone.
+    Forgotten,
+    /// It stays until [`Index::forget`].
+    Kept,
 }
 
 /// Where the content of a file at some offset is.
@@ -140,7 +150,7 @@ impl Index {
     /// [`Error::Stale`] for an inode that does not exist (any more), [`Error::Corrupt`].
     pub fn attributes<B: Backing>(&self, view: View<'_, B>, ino: Ino) -> Result<Attributes> {
         match self.changed(ino) {
-            Some(inode) if inode.nlink == 0 => Err(Error::Stale),
+            Some(inode) if inode.is_gone() => Err(Error::Stale),
             Some(inode) => Ok(inode.attributes(self.names.entry_count(inode))),
             None => Ok(Attributes::of_base(&base_inode(view, ino)?)),
         }
@@ -158,7 +168,7 @@ impl Index {
         name: &[u8],
     ) -> Result<Option<(Ino, FileType)>> {
         let base = match self.changed(dir) {
-            Some(inode) if inode.nlink == 0 => return Err(Error::Stale),
+            Some(inode) if inode.is_gone() => return Err(Error::Stale),
             Some(inode) => {
                 let directory = self.names.directory(inode)?;
                 match self.names.find(dir, name) {
@@ -205,7 +215,7 @@ impl Index {
     ) -> Result<()> {
         let changed = self.changed(dir);
         let (names, base) = match changed {
-            Some(inode) if inode.nlink == 0 => return Err(Error::Stale),
+            Some(inode) if inode.is_gone() => return Err(Error::Stale),
             Some(inode) => {
                 let directory = self.names.directory(inode)?;
                 (Some(directory), directory.base)
@@ -243,7 +253,7 @@ impl Index {
         into: &mut [u8],
     ) -> Result<usize> {
         if let Some(inode) = self.changed(ino) {
-            if inode.nlink == 0 {
+            if inode.is_gone() {
                 return Err(Error::Stale);
             }
             if let Content::Symlink(target) = &inode.content {
@@ -283,7 +293,7 @@ impl Index {
                 }
             });
         };
-        if inode.nlink == 0 {
+        if inode.is_gone() {
             return Err(Error::Stale);
         }
         regular(inode.kind)?;
@@ -329,34 +339,58 @@ impl Index {
         offset: u64,
         into: &mut [u8],
     ) -> Result<usize> {
+        let len = into.len();
+        let read = self.read_to(view, ino, offset, len as u64, &mut Buffer::new(into))?;
+        Ok(usize::try_from(read).map_or(len, |read| read.min(len)))
+    }
+
+    /// Hands at most `len` bytes of file `ino` from `offset` on to `sink`, piece by piece; returns how
+    /// many it took.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::extent`], and those of the sink, unless it took something before.
+    pub fn read_to<B: Backing>(
+        &self,
+        view: View<'_, B>,
+        ino: Ino,
+        offset: u64,
+        len: u64,
+        sink: &mut impl Sink<B>,
+    ) -> Result<u64> {
         let mut done = 0;
-        if into.is_empty() {
+        if len == 0 {
             // Reading nothing still needs something to read from.
             self.extent(view, ino, offset, 1)?;
         }
-        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let Some(at) = offset.checked_add(done as u64) else { break };
-            let wanted = rest.len();
-            let fit = |len: u64| usize::try_from(len).map_or(wanted, |len| len.min(wanted));
-            let count = match self.extent(view, ino, at, wanted as u64)? {
+        while done < len {
+            let Some(at) = offset.checked_add(done) else { break };
+            let wanted = len - done;
+            let (put, piece) = match self.extent(view, ino, at, wanted)? {
                 Extent::End => break,
                 Extent::Data { at, len } => {
-                    let count = fit(len);
-                    view.region.copy_out(at, rest.get_mut(..count).unwrap_or(&mut []))?;
-                    count
+                    let piece = len.min(wanted);
+                    (sink.put(view.region.slice(at, piece)?), piece)
                 }
                 Extent::Hole { len } => {
-                    let count = fit(len);
-                    rest.get_mut(..count).unwrap_or(&mut []).fill(0);
-                    count
+                    let piece = len.min(wanted);
+                    (sink.put_zeros(piece), piece)
                 }
                 Extent::Private { len } => {
-                    let count = fit(len);
-                    self.read_private(ino, at, rest.get_mut(..count).unwrap_or(&mut []))?;
-                    count
+                    let piece = len.min(wanted);
+                    (sink.put_private(self.private_bytes(ino, at, piece)?), piece)
                 }
             };
-            done += count;
+            match put {
+                Ok(count) => {
+                    done += count.min(piece);
+                    if count < piece {
+                        break;
+                    }
+                }
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
         }
         Ok(done)
     }
@@ -389,6 +423,12 @@ impl Index {
         self.inodes.get_mut(id).ok_or(Error::Stale)
     }
 
+    /// Whether `ino` is a file without a name.
+    #[must_use]
+    pub fn is_orphan(&self, ino: Ino) -> bool {
+        self.changed(ino).is_some_and(|inode| inode.orphan)
+    }
+
     /// Inodes whose modification time is newer than the log says.
     pub fn unlogged_times(&self) -> impl Iterator<Item = &Inode> {
         self.inodes.iter().map(|(_, inode)| inode).filter(|i| i.mtime_unlogged && i.nlink > 0)
@@ -419,14 +459,14 @@ impl Index {
         (self.inodes.len(), self.names.len())
     }
 
-    fn read_private(&self, ino: Ino, offset: u64, into: &mut [u8]) -> Result<()> {
+    /// Bytes of a private page of a file.
+    fn private_bytes(&self, ino: Ino, offset: u64, len: u64) -> Result<&[u8]> {
         let Some(PageRef::Private(id)) = self.page(ino, offset / BLOCK_SIZE) else {
             return Err(Error::Stale);
         };
         let start = (offset % BLOCK_SIZE) as usize;
-        let page = self.private.get(id as usize).and_then(|p| p.get(start..start + into.len()));
-        into.copy_from_slice(page.ok_or(Error::Stale)?);
-        Ok(())
+        let page = self.private.get(id as usize);
+        page.and_then(|page| page.get(start..start + len as usize)).ok_or(Error::Stale)
     }
 
     fn id_of(&self, ino: Ino) -> Option<u32> {

@@ -70,7 +70,7 @@ impl Index {
             return Ok(ino);
         }
         if let Some(inode) = self.changed(ino) {
-            if inode.nlink == 0 {
+            if inode.is_gone() {
                 return Err(Error::Stale);
             }
             if let Some(parent) = inode.parent {

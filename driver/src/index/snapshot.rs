@@ -302,10 +302,18 @@ impl Index {
     ///
     /// What `emit` returns; [`Error::InvalidArgument`] if there is content in private memory, which
     /// a snapshot cannot refer to.
-    pub fn save(&self, emit: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>) -> Result<()> {
+    pub fn save<B: Backing>(
+        &self,
+        view: View<'_, B>,
+        emit: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let entry = |ino, operation| Entry { ino, time: Default::default(), operation };
         let (mut inodes, mut names) = (0, 0);
         for (_, inode) in self.inodes.iter() {
+            if inode.orphan && !view.base.contains(inode.ino) {
+                // Only this mount knows it.
+                continue;
+            }
             inodes += 1;
             let (saved, target) = saved(inode);
             emit(&entry(inode.ino, Operation::Inode(saved)), target)?;
@@ -322,6 +330,9 @@ impl Index {
             emit(&entry(Ino::new(0), operation), &[])?;
         }
         for (_, inode) in self.inodes.iter() {
+            if inode.nlink == 0 {
+                continue;
+            }
             if let Content::File { pages, .. } = &inode.content {
                 self.save_pages(inode.ino, pages, emit)?;
             }
@@ -377,7 +388,7 @@ fn saved(inode: &Inode) -> (entry::Inode, &[u8]) {
         _ => &[],
     };
     let base_valid = match &inode.content {
-        Content::File { base: Some(BaseContent { valid, .. }), .. } => *valid,
+        Content::File { base: Some(BaseContent { valid, .. }), .. } if inode.nlink > 0 => *valid,
         _ => 0,
     };
     let new = NewInode {
@@ -388,7 +399,7 @@ fn saved(inode: &Inode) -> (entry::Inode, &[u8]) {
     };
     let saved = entry::Inode {
         new,
-        size: inode.size,
+        size: if inode.nlink > 0 { inode.size } else { 0 },
         parent: inode.parent,
         base_valid,
         atime: inode.atime,

@@ -41,6 +41,8 @@ impl<P: Platform> Mount<P> {
         if parent == here.name {
             held.reserve(1)?;
         }
+        // Nothing may be stored in the parent's pages any more.
+        self.volume.platform.outdated();
         // What this mount knows but has not written down belongs to the parent.
         self.flush(current, company)?;
         self.close_log(current)?;
@@ -92,6 +94,7 @@ impl<P: Platform> Mount<P> {
             tree.claim(target.slot, target.id, me, Keep(self.keep))?;
         }
         held.retain(|&(_, id)| id != target.id);
+        self.volume.platform.outdated();
         self.flush(current, company)?;
         let (slot, id) = (target.slot, target.id);
         self.let_go(&mut state)?;
@@ -111,6 +114,8 @@ impl<P: Platform> Mount<P> {
         let (branch, me) = self.may_end(&mut state)?;
         let State { current, company, held } = &mut *state;
         let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
+        // Nothing may be stored in what becomes the parent's.
+        self.volume.platform.outdated();
         self.flush(current, company)?;
         self.close_log(current)?;
         let table = Table::read(&self.volume.region, &self.volume.geometry)?;
@@ -163,7 +168,11 @@ impl<P: Platform> Mount<P> {
         current.branch = Some(*now.ok_or(Error::Stale)?);
         match access {
             Access::ReadWrite => current.take_up(&self.volume, space).map(|_| ())?,
-            Access::ReadOnly => company.reclaim.forget_pages(),
+            Access::ReadOnly => {
+                company.reclaim.forget_pages();
+                // Their pages are for the next owner of the parent to use.
+                current.index.forget_all(self.volume.view())?;
+            }
         }
         current.refresh(&self.volume, company)
     }
@@ -182,6 +191,7 @@ impl<P: Platform> Mount<P> {
         let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
         let table = Table::read(&self.volume.region, &self.volume.geometry)?;
         let parent = *table.parent(&branch)?;
+        self.volume.platform.outdated();
         self.close_log(current)?;
         tree.abort(branch.slot, branch.id, Actor::Member(me))?;
         company.reclaim.forget_pages();

@@ -9,15 +9,25 @@
 //! over it, before the new size is published.
 
 use super::state::{Company, Current};
-use super::Mount;
+use super::{Mount, State};
 use crate::error::{Error, Result};
 use crate::index::pages::PageRef;
 use crate::index::Extent;
 use crate::log::entry::{Entry, Operation, WriteSource, MAX_FILE_SIZE};
 use crate::log::writer::Reserve;
-use crate::platform::Platform;
+use crate::platform::{Lock, Platform};
 use crate::storage::TryVec;
+use crate::transfer::{Bytes, Sink, Source};
 use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
+
+/// What [`Mount::seek`] looks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seek {
+    /// Bytes that are stored somewhere.
+    Data,
+    /// Bytes that are not, and are read as zeros.
+    Hole,
+}
 
 /// Longest write by one log entry: its length field has 32 bits.
 const MAX_PIECE: u64 = 1 << 30;
@@ -31,6 +41,108 @@ impl<P: Platform> Mount<P> {
     /// [`Error::Corrupt`].
     pub fn read(&self, ino: Ino, offset: u64, into: &mut [u8]) -> Result<usize> {
         self.reading(|current| current.index.read(self.volume.view(), ino, offset, into))
+    }
+
+    /// Hands at most `len` bytes of file `ino` from `offset` on to `sink`, straight from the range;
+    /// returns how many it took. Holes are zeros.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`], and those of the sink, unless it took something before.
+    pub fn read_to(
+        &self,
+        ino: Ino,
+        offset: u64,
+        len: u64,
+        sink: &mut impl Sink<P::Backing>,
+    ) -> Result<u64> {
+        self.reading(|current| current.index.read_to(self.volume.view(), ino, offset, len, sink))
+    }
+
+    /// Calls `look` with where the content of file `ino` at `offset` is, for at most `most` bytes, under
+    /// the lock: it stays there until `look` returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn with_extent<R>(
+        &self,
+        ino: Ino,
+        offset: u64,
+        most: u64,
+        look: impl FnOnce(Extent) -> R,
+    ) -> Result<R> {
+        self.reading(|current| {
+            current.index.extent(self.volume.view(), ino, offset, most).map(look)
+        })
+    }
+
+    /// Makes page number `page` of file `ino` one that this branch may write to in place, by copying
+    /// it unless it is, and calls `look` with where it is, under the lock. For stores through mappings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`]; [`Error::InvalidArgument`] for a page behind the end of the file.
+    pub fn own_page<R>(
+        &self,
+        ino: Ino,
+        page: u64,
+        look: impl FnOnce(RegionOffset) -> R,
+    ) -> Result<R> {
+        self.writing(|current, company| {
+            let size = self.file_size(current, ino)?;
+            let start = page.checked_mul(BLOCK_SIZE).filter(|&start| start < size);
+            let start = start.ok_or(Error::InvalidArgument("page behind the end of the file"))?;
+            if let Some((at, _)) = self.owned_run(current, ino, page, 1)? {
+                let time = self.volume.platform.now();
+                let inode = current.index.changed_mut(ino)?;
+                (inode.mtime, inode.ctime) = (time, time);
+                inode.mtime_unlogged = true;
+                return Ok(look(at));
+            }
+            let at =
+                self.copy_page(current, company, ino, (start, BLOCK_SIZE.min(size - start)))?;
+            Ok(look(at))
+        })
+    }
+
+    /// The first place at or behind `offset` in file `ino` that is of the wanted kind; `None` if
+    /// `offset` is not before the end of the file, or there is no more data. The file ends in a hole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn seek(&self, ino: Ino, offset: u64, wanted: Seek) -> Result<Option<u64>> {
+        self.reading(|current| {
+            let mut at = offset;
+            loop {
+                let (kind, len) =
+                    match current.index.extent(self.volume.view(), ino, at, u64::MAX)? {
+                        Extent::Data { len, .. } | Extent::Private { len } => (Seek::Data, len),
+                        Extent::Hole { len } => (Seek::Hole, len),
+                        Extent::End => {
+                            let found = wanted == Seek::Hole && at > offset;
+                            return Ok(found.then_some(at));
+                        }
+                    };
+                if kind == wanted {
+                    return Ok(Some(at));
+                }
+                at = at.checked_add(len).ok_or(Error::FileTooBig)?;
+            }
+        })
+    }
+
+    /// Gives up file `ino`, whose last name this mount has removed, and its space: nobody uses it any
+    /// more. Does nothing about other files. Only where [`Platform::KEEPS_REMOVED`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`], [`Error::NoMemory`].
+    pub fn forget(&self, ino: Ino) -> Result<()> {
+        let mut state = self.state.write();
+        let State { current, company, .. } = &mut *state;
+        current.forget(&self.volume, company, ino)
     }
 
     /// Where the content of file `ino` at `offset` is, for reading it straight from the range.
@@ -51,7 +163,22 @@ impl<P: Platform> Mount<P> {
     /// [`Error::IsDirectory`], [`Error::InvalidArgument`] for no regular file, [`Error::Stale`],
     /// [`Error::NoMemory`], [`Error::Corrupt`].
     pub fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<usize> {
-        self.writing(|current, company| self.write_at(current, company, ino, offset, data))
+        self.write_from(ino, offset, &mut Bytes::new(data)).map(|written| written as usize)
+    }
+
+    /// Writes what `source` gives to file `ino` at `offset`, straight to the range; returns how many
+    /// bytes were written: all it has, unless it stops giving, or the region fills up on the way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`], and those of the source, unless something was written before.
+    pub fn write_from(
+        &self,
+        ino: Ino,
+        offset: u64,
+        source: &mut impl Source<P::Backing>,
+    ) -> Result<u64> {
+        self.writing(|current, company| self.write_at(current, company, ino, offset, source))
     }
 
     /// Writes at the end of file `ino`, wherever that is; returns where, and how many bytes.
@@ -62,7 +189,8 @@ impl<P: Platform> Mount<P> {
     pub fn append(&self, ino: Ino, data: &[u8]) -> Result<(u64, usize)> {
         self.writing(|current, company| {
             let end = self.file_size(current, ino)?;
-            Ok((end, self.write_at(current, company, ino, end, data)?))
+            let written = self.write_at(current, company, ino, end, &mut Bytes::new(data))?;
+            Ok((end, written as usize))
         })
     }
 
@@ -79,51 +207,50 @@ impl<P: Platform> Mount<P> {
         company: &mut Company,
         ino: Ino,
         offset: u64,
-        data: &[u8],
-    ) -> Result<usize> {
+        source: &mut impl Source<P::Backing>,
+    ) -> Result<u64> {
         let size = self.file_size(current, ino)?;
-        let end = offset.checked_add(data.len() as u64).filter(|&end| end <= MAX_FILE_SIZE);
-        end.ok_or(Error::FileTooBig)?;
-        if data.is_empty() {
+        let end = offset.checked_add(source.left()).filter(|&end| end <= MAX_FILE_SIZE);
+        let end = end.ok_or(Error::FileTooBig)?;
+        if offset == end {
             return Ok(0);
         }
         if offset > size {
             self.zero_tail(current, company, ino, size)?;
+            // Base data behind the end, which a mapping could still show, is a hole from now on.
+            let page = size / BLOCK_SIZE;
+            self.volume.platform.moved(ino, page..page + 1);
         }
-        let mut done = 0;
-        while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
-            match self.write_piece(current, company, ino, offset + done as u64, rest) {
-                Ok(count) => done += count,
-                Err(_) if done > 0 => break,
+        let mut at = offset;
+        while at < end {
+            match self.write_piece(current, company, ino, at, end - at, source) {
+                Ok(0) => break,
+                Ok(count) => at += count,
+                Err(_) if at > offset => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(done)
+        Ok(at - offset)
     }
 
-    /// Writes what goes to one place: in place to pages this branch owns, else to new pages.
-    /// Returns how many bytes that was, at least one.
+    /// Writes what goes to one place, of at most `left` bytes: in place to pages this branch owns, else
+    /// to new pages. Returns how many bytes that was; none only if the source gives none.
     fn write_piece(
         &self,
         current: &mut Current,
         company: &mut Company,
         ino: Ino,
         offset: u64,
-        data: &[u8],
-    ) -> Result<usize> {
+        left: u64,
+        source: &mut impl Source<P::Backing>,
+    ) -> Result<u64> {
         let (page, within) = (offset / BLOCK_SIZE, offset % BLOCK_SIZE);
-        let wanted = (data.len() as u64).min(MAX_PIECE);
+        let wanted = left.min(MAX_PIECE);
         let pages = (within + wanted).div_ceil(BLOCK_SIZE);
         match self.owned_run(current, ino, page, pages)? {
             Some((start, run)) => {
                 let len = (run * BLOCK_SIZE - within).min(wanted);
-                self.write_in_place(
-                    current,
-                    company,
-                    ino,
-                    (offset, start),
-                    data.get(..len as usize),
-                )
+                self.write_in_place(current, company, ino, (offset, len), start, source)
             }
             None => {
                 // Up to the next page that can be written in place.
@@ -131,7 +258,7 @@ impl<P: Platform> Mount<P> {
                 while fresh < pages && self.owned_run(current, ino, page + fresh, 1)?.is_none() {
                     fresh += 1;
                 }
-                self.write_new(current, company, ino, offset, data, fresh)
+                self.write_new(current, company, ino, (offset, wanted), fresh, source)
             }
         }
     }
@@ -168,17 +295,20 @@ impl<P: Platform> Mount<P> {
         current: &mut Current,
         company: &mut Company,
         ino: Ino,
-        (offset, start): (u64, RegionOffset),
-        data: Option<&[u8]>,
-    ) -> Result<usize> {
-        let data = data.ok_or(Error::FileTooBig)?;
+        (offset, len): (u64, u64),
+        start: RegionOffset,
+        source: &mut impl Source<P::Backing>,
+    ) -> Result<u64> {
         let at = start.checked_add(offset % BLOCK_SIZE).ok_or(Error::FileTooBig)?;
-        self.volume.region.copy_in(at, data)?;
+        let len = source.take(self.volume.region.slice_mut(at, len)?)?.min(len);
+        if len == 0 {
+            return Ok(0);
+        }
         let time = self.volume.platform.now();
         let inode = current.index.changed_mut(ino)?;
-        if offset + data.len() as u64 > inode.size {
+        if offset + len > inode.size {
             let source = WriteSource::Pages(start);
-            let operation = Operation::Write { offset, len: data.len() as u32, source };
+            let operation = Operation::Write { offset, len: len as u32, source };
             let entry = Entry { ino, time, operation };
             current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)?;
         } else {
@@ -186,57 +316,65 @@ impl<P: Platform> Mount<P> {
             inode.ctime = time;
             inode.mtime_unlogged = true;
         }
-        Ok(data.len())
+        Ok(len)
     }
 
-    /// Writes to new pages, `pages` at most, and publishes them.
+    /// Writes at most `left` bytes to new pages, `pages` at most, and publishes them.
     fn write_new(
         &self,
         current: &mut Current,
         company: &mut Company,
         ino: Ino,
-        offset: u64,
-        data: &[u8],
+        (offset, left): (u64, u64),
         pages: u64,
-    ) -> Result<usize> {
+        source: &mut impl Source<P::Backing>,
+    ) -> Result<u64> {
         let (region, within) = (&self.volume.region, offset % BLOCK_SIZE);
         let branch = current.branch.ok_or(Error::ReadOnly)?.id;
         let writing = current.writing.as_mut().ok_or(Error::ReadOnly)?;
         let run = writing.space.allocate(region, branch, pages)?;
-        let len = (run.pages * BLOCK_SIZE - within).min(data.len() as u64);
-        let written = data.get(..len as usize).ok_or(Error::FileTooBig)?;
-        let published = self.fill_new(current, ino, offset, written, run.start).and_then(|()| {
-            let time = self.volume.platform.now();
-            let source = WriteSource::Pages(run.start);
-            let operation = Operation::Write { offset, len: len as u32, source };
-            let entry = Entry { ino, time, operation };
-            current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)
+        let len = (run.pages * BLOCK_SIZE - within).min(left);
+        let filled = self.fill_new(current, ino, (offset, len), run.start, source);
+        let published = filled.and_then(|len| {
+            if len > 0 {
+                let time = self.volume.platform.now();
+                let source = WriteSource::Pages(run.start);
+                let operation = Operation::Write { offset, len: len as u32, source };
+                let entry = Entry { ino, time, operation };
+                current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)?;
+            }
+            Ok(len)
         });
-        if published.is_err() {
+        if !matches!(published, Ok(1..)) {
             if let Some(writing) = &mut current.writing {
                 writing.space.give_up();
             }
         }
-        published.map(|()| written.len())
+        published
     }
 
-    /// Fills new pages: the data, and around it what the file had there before.
+    /// Fills new pages: with what the source gives, and around it what the file had there before.
+    /// Returns how many bytes it gave.
     fn fill_new(
         &self,
         current: &Current,
         ino: Ino,
-        offset: u64,
-        data: &[u8],
+        (offset, len): (u64, u64),
         start: RegionOffset,
-    ) -> Result<()> {
+        source: &mut impl Source<P::Backing>,
+    ) -> Result<u64> {
         let within = offset % BLOCK_SIZE;
-        let end = offset + data.len() as u64;
         let at = start.checked_add(within).ok_or(Error::FileTooBig)?;
+        let len = source.take(self.volume.region.slice_mut(at, len)?)?.min(len);
+        if len == 0 {
+            return Ok(0);
+        }
         self.copy_old(current, ino, (offset - within, within), start)?;
-        self.volume.region.copy_in(at, data)?;
+        let end = offset + len;
         let behind = end.div_ceil(BLOCK_SIZE) * BLOCK_SIZE - end;
-        let at = at.checked_add(data.len() as u64).ok_or(Error::FileTooBig)?;
-        self.copy_old(current, ino, (end, behind), at)
+        let at = at.checked_add(len).ok_or(Error::FileTooBig)?;
+        self.copy_old(current, ino, (end, behind), at)?;
+        Ok(len)
     }
 
     /// Copies `len` bytes of the file from `offset` on, zeros behind its end, to `to` in the range.
@@ -300,16 +438,32 @@ impl<P: Platform> Mount<P> {
             return Ok(());
         }
         // An ancestor's page: its bytes behind the end may be anything.
+        self.copy_page(current, company, ino, (size - within, within)).map(|_| ())
+    }
+
+    /// Copies one page of a file into the branch, of which `len` bytes from `start` on, its first,
+    /// belong to the file; returns where it is.
+    fn copy_page(
+        &self,
+        current: &mut Current,
+        company: &mut Company,
+        ino: Ino,
+        (start, len): (u64, u64),
+    ) -> Result<RegionOffset> {
         let branch = current.branch.ok_or(Error::ReadOnly)?.id;
         let region = &self.volume.region;
         let space = &mut current.writing.as_mut().ok_or(Error::ReadOnly)?.space;
         let run = space.allocate(region, branch, 1)?;
-        let start = size - within;
-        self.copy_old(current, ino, (start, BLOCK_SIZE), run.start)?;
-        let source = WriteSource::Pages(run.start);
-        let operation = Operation::Write { offset: start, len: within as u32, source };
-        let entry = Entry { ino, time: self.volume.platform.now(), operation };
-        current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)
+        let copied = self.copy_old(current, ino, (start, BLOCK_SIZE), run.start).and_then(|()| {
+            let source = WriteSource::Pages(run.start);
+            let operation = Operation::Write { offset: start, len: len as u32, source };
+            let entry = Entry { ino, time: self.volume.platform.now(), operation };
+            current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)
+        });
+        if let (Err(_), Some(writing)) = (&copied, &mut current.writing) {
+            writing.space.give_up();
+        }
+        copied.map(|()| run.start)
     }
 
     /// Makes a file longer or shorter.
@@ -331,6 +485,15 @@ impl<P: Platform> Mount<P> {
         }
         let time = self.volume.platform.now();
         let entry = Entry { ino, time, operation: Operation::Truncate { size } };
-        current.record(&self.volume, company, &entry, TryVec::new(), reserve)
+        current.record(&self.volume, company, &entry, TryVec::new(), reserve)?;
+        let within = size % BLOCK_SIZE;
+        if size < old && within > 0 {
+            // Whoever maps the file's last page finds zeros behind its end.
+            if let Some((start, _)) = self.owned_run(current, ino, size / BLOCK_SIZE, 1)? {
+                let at = start.checked_add(within).ok_or(Error::FileTooBig)?;
+                self.volume.region.zero(at, BLOCK_SIZE - within)?;
+            }
+        }
+        Ok(())
     }
 }

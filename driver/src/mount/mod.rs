@@ -24,12 +24,13 @@ mod path;
 pub(crate) mod state;
 
 pub use attributes::StatFs;
+pub use file::Seek;
 pub use namespace::RenameMode;
 pub use path::LastLink;
 
 use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
-use crate::member::{self, Identity, Member, MemberInfo, Others};
+use crate::member::{self, Heartbeat, Identity, Member, MemberInfo, Others};
 use crate::options::{Access, MountOptions};
 use crate::platform::{Lock, Platform};
 use crate::reclaim::Reclaim;
@@ -136,7 +137,9 @@ impl<P: Platform> Mount<P> {
             }
             let name = options.name.as_ref().map_or(&b"kernel"[..], BranchName::as_bytes);
             let identity = Identity::new(volume.platform.kernel_id(), name);
-            company.me = Some(Member::join(&tree, &identity)?);
+            let me = Member::join(&tree, &identity)?;
+            company.me = Some(me);
+            volume.heartbeat = Some(me.heartbeat(tree.segments)?);
         }
         let current = match Self::enter(&volume, &mut company, options) {
             Ok(current) => current,
@@ -308,11 +311,10 @@ impl<P: Platform> Mount<P> {
     pub fn tick(&self, now: u64) -> Result<()> {
         let mut state = self.state.write();
         let State { current, company, .. } = &mut *state;
-        let (Some(me), Delta::Segmented(segments)) = (company.me, &self.volume.geometry.delta)
-        else {
+        if company.me.is_none() {
             return Ok(());
-        };
-        me.beat(&self.volume.region, segments)?;
+        }
+        self.beat();
         if !current.is_fresh(&self.volume)? {
             current.refresh(&self.volume, company)?;
         }
@@ -328,6 +330,21 @@ impl<P: Platform> Mount<P> {
         }
         current.drain(&self.volume, company)?;
         current.check_readable()
+    }
+
+    /// Shows the others that this mount lives, and does nothing else: takes no lock and waits for
+    /// nothing. For kernels whose operations may keep them from [`Self::tick`].
+    pub fn beat(&self) {
+        if let Some(heartbeat) = &self.volume.heartbeat {
+            // It is for this region.
+            let _ = heartbeat.beat(&self.volume.region);
+        }
+    }
+
+    /// What [`Self::beat`] does, for an interrupt handler; not to be used any more when the mount
+    /// ends.
+    pub const fn heartbeat(&self) -> Option<Heartbeat> {
+        self.volume.heartbeat
     }
 
     /// How long a mount may go without [`Self::tick`], in milliseconds; `None` where nobody asks.

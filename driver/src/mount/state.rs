@@ -2,9 +2,10 @@
 
 use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
-use crate::index::Index;
+use crate::index::{Index, Removed};
 use crate::log::encode::{encode, Encoded};
-use crate::log::entry::Entry;
+use crate::log::entry::{Entry, Operation};
+use crate::log::reader::ChainLog;
 use crate::log::writer::{Base, LogWriter, Reserve};
 use crate::member::{FollowPosition, Member, Others};
 use crate::platform::Platform;
@@ -18,7 +19,7 @@ use crate::tree::Tree;
 use crate::volume::Volume;
 use daxfs_format::branch::{BranchName, BranchState};
 use daxfs_format::coordination::TreeWord;
-use daxfs_format::LogPosition;
+use daxfs_format::{Ino, LogPosition, BLOCK_SIZE};
 
 /// The writing half of a mount that owns its branch.
 pub(crate) struct Writing {
@@ -170,11 +171,22 @@ impl Current {
         if !matches!(volume.geometry.delta, Delta::Segmented(_)) {
             return Ok(());
         }
+        let followed = self.follow(volume, company);
+        if !matches!(followed, Ok(false)) {
+            volume.platform.outdated();
+        }
+        followed?;
+        self.tell(volume, company)
+    }
+
+    /// Follows what the others did; says whether this mount shows something else now.
+    fn follow<P: Platform>(&mut self, volume: &Volume<P>, company: &mut Company) -> Result<bool> {
         let tree = Tree::new(&volume.region, &volume.geometry)?;
         let idle = tree.settle()?;
+        let mut changed = false;
         if idle != self.tree {
             let table = Table::read(tree.region, tree.geometry)?;
-            self.look(volume, &table, company)?;
+            changed = self.look(volume, &table, company)?;
             self.tree = idle;
             self.committed = table.iter().any(|branch| branch.word.state == BranchState::Committed);
             if company.me.is_some() {
@@ -182,11 +194,13 @@ impl Current {
             }
         }
         if self.writing.is_none() && !self.ended {
+            let before = self.source.chain.as_ref().map(ChainLog::position);
             let caught_up = volume.replay_on().catch_up(&mut self.index, None, &mut self.source);
             self.torn |= caught_up.is_err();
             caught_up?;
+            changed |= self.source.chain.as_ref().map(ChainLog::position) != before;
         }
-        self.tell(volume, company)
+        Ok(changed)
     }
 
     /// Tells the others how far this mount has followed.
@@ -209,25 +223,26 @@ impl Current {
         FollowPosition::new(generation, at)
     }
 
-    /// Looks at the branch tree again.
+    /// Looks at the branch tree again; says whether the branch has ended, or has another log.
     fn look<P: Platform>(
         &mut self,
         volume: &Volume<P>,
         table: &Table,
         company: &Company,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let had_ended = self.ended;
         let segments = volume.geometry.segments()?;
         if let Some(me) = &company.me {
             // Whoever was taken for dead has lost its branch, even if the record does not say so yet.
             self.ended |= !me.is_alive(&volume.region, segments)?;
         }
-        let Some(old) = self.branch else { return Ok(()) };
+        let Some(old) = self.branch else { return Ok(self.ended != had_ended) };
         let now =
             table.iter().find(|now| now.slot == old.slot && now.id == old.id && now.is_live());
         let owner = company.me.map(|me| me.index());
         let Some(now) = now.filter(|now| self.writing.is_none() || now.word.owner == owner) else {
             self.ended = true;
-            return Ok(());
+            return Ok(!had_ended);
         };
         self.branch = Some(*now);
         self.frozen = table.live_child(now.id).map(|child| child.name);
@@ -236,8 +251,9 @@ impl Current {
             let followed = self.follow_log(volume, table, now);
             self.torn |= followed.is_err();
             followed?;
+            return Ok(true);
         }
-        Ok(())
+        Ok(self.ended != had_ended)
     }
 
     /// The branch has another log than before: a child was committed into it, or its owner has
@@ -314,18 +330,51 @@ impl Current {
         let view = volume.view();
         self.index.check(view, entry)?;
         self.index.prepare(view, entry)?;
-        let encoded = encode(entry)?;
-        self.publish(volume, company, (&encoded, &target), reserve)?;
+        // A file without a name is nothing that anybody else knows.
+        if !self.index.is_orphan(entry.ino) {
+            let encoded = encode(entry)?;
+            self.publish(volume, company, (&encoded, &target), reserve)?;
+        }
         let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
-        let applied = self.index.apply(view, Some(&mut writing.space), entry, target);
+        let removed = if P::KEEPS_REMOVED { Removed::Kept } else { Removed::Forgotten };
+        let applied = self.index.apply(view, Some(&mut writing.space), entry, target, removed);
         // The entry is published. An index that does not know it must not answer any more.
         self.torn = applied.is_err();
+        match &entry.operation {
+            Operation::Write { offset, len, .. } => {
+                let end = offset.saturating_add(u64::from(*len)).div_ceil(BLOCK_SIZE);
+                volume.platform.moved(entry.ino, offset / BLOCK_SIZE..end);
+            }
+            Operation::Truncate { .. } => volume.platform.moved(entry.ino, 0..u64::MAX),
+            _ => {}
+        }
         applied?;
+        self.let_go_of_dropped(company);
+        self.drain(volume, company)
+    }
+
+    /// Pages that the index does not refer to any more wait for being used again.
+    fn let_go_of_dropped(&mut self, company: &mut Company) {
+        let Some(writing) = &mut self.writing else { return };
         if writing.space.has_dropped() {
             let pages = writing.space.take_dropped();
             let stamp = self.stamp();
             company.reclaim.pages(&pages, stamp);
         }
+    }
+
+    /// Forgets a file without a name.
+    pub(crate) fn forget<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        company: &mut Company,
+        ino: Ino,
+    ) -> Result<()> {
+        let space = self.writing.as_mut().map(|writing| &mut writing.space);
+        if !self.index.forget(volume.view(), space, ino)? {
+            return Ok(());
+        }
+        self.let_go_of_dropped(company);
         self.drain(volume, company)
     }
 
@@ -382,7 +431,10 @@ impl Current {
         let branch = self.branch.ok_or(Error::ReadOnly)?;
         let (index, writing) = (&self.index, self.writing.as_mut().ok_or(Error::ReadOnly)?);
         let chain = writing.log.rewrite(region, geometry, |log, chain| {
-            index.save(&mut |entry, target| {
+            let mut entries = 0;
+            index.save(volume.view(), &mut |entry, target| {
+                entries += 1;
+                volume.show_life(entries)?;
                 let encoded = encode(entry)?;
                 log.append(region, segments, (&encoded, target), Reserve::Use, chain)
             })

@@ -56,6 +56,13 @@ pub unsafe trait Backing {
         true
     }
 
+    /// Where the byte at `offset` is in this address space, for backings that are mapped into it
+    /// as a whole.
+    fn address(&self, offset: usize) -> Option<NonNull<u8>> {
+        let _ = offset;
+        None
+    }
+
     /// Loads a word.
     ///
     /// # Safety
@@ -185,6 +192,14 @@ impl MappedRange {
 unsafe impl Backing for MappedRange {
     fn size(&self) -> u64 {
         self.len as u64
+    }
+
+    fn address(&self, offset: usize) -> Option<NonNull<u8>> {
+        if offset > self.len {
+            return None;
+        }
+        // SAFETY: inside, or at the end of, one mapped range (type invariant).
+        Some(unsafe { self.start.add(offset) })
     }
 
     unsafe fn load(&self, offset: usize, order: LoadOrder) -> u64 {

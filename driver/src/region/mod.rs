@@ -23,9 +23,10 @@ mod backing;
 mod slice;
 
 pub use backing::{Backing, Fence, LoadOrder, MappedRange, StoreOrder};
-pub use slice::SharedSlice;
+pub use slice::{SharedSlice, SharedSliceMut};
 
 use crate::error::{Error, Result};
+use core::ptr::NonNull;
 use daxfs_format::{RegionOffset, BLOCK_SIZE};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -266,6 +267,29 @@ impl<B: Backing> Region<B> {
     pub fn slice(&self, at: RegionOffset, len: u64) -> Result<SharedSlice<'_, B>> {
         self.check(at, len, 1)?;
         Ok(SharedSlice::new(self, at, len))
+    }
+
+    /// A raw view of `len` bytes at `at`, for writing without an intermediate copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] or [`Error::ReadOnly`].
+    pub fn slice_mut(&self, at: RegionOffset, len: u64) -> Result<SharedSliceMut<'_, B>> {
+        self.check_write(at, len, 1)?;
+        Ok(SharedSliceMut::new(self, at, len))
+    }
+
+    /// Where `len` bytes at `at` are in this address space.
+    fn address(&self, at: RegionOffset, len: u64) -> Option<NonNull<u8>> {
+        let offset = self.check(at, len, 1).ok()?;
+        self.backing.address(offset)
+    }
+
+    /// Bytes of the range were written past the region.
+    fn was_written(&self, at: RegionOffset, len: u64) {
+        if let Ok(offset) = self.check(at, len, 1) {
+            self.written(offset, len as usize);
+        }
     }
 
     /// Whether all `len` bytes at `at` lie in the range.

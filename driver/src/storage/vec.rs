@@ -1,9 +1,10 @@
 //! A growable vector whose growth can fail.
 
-extern crate alloc;
-
-use crate::error::{Error, Result};
-use alloc::vec::Vec;
+#[cfg(not(daxfs_kbuild))]
+use super::heap::{self, Vec};
+#[cfg(daxfs_kbuild)]
+use super::kernel_heap::{self as heap, Vec};
+use crate::error::Result;
 use core::ops::{Deref, DerefMut};
 
 /// A growable vector. Reading is by slice; only growth can fail, and says so.
@@ -29,7 +30,7 @@ impl<T> TryVec<T> {
     ///
     /// [`Error::NoMemory`].
     pub fn reserve(&mut self, additional: usize) -> Result<()> {
-        self.0.try_reserve(additional).map_err(|_| Error::NoMemory)
+        heap::reserve(&mut self.0, additional)
     }
 
     /// Makes room for exactly `additional` more elements.
@@ -38,7 +39,7 @@ impl<T> TryVec<T> {
     ///
     /// [`Error::NoMemory`].
     pub fn reserve_exact(&mut self, additional: usize) -> Result<()> {
-        self.0.try_reserve_exact(additional).map_err(|_| Error::NoMemory)
+        heap::reserve_exact(&mut self.0, additional)
     }
 
     /// Appends `value`.
@@ -47,9 +48,7 @@ impl<T> TryVec<T> {
     ///
     /// [`Error::NoMemory`]; the vector is unchanged.
     pub fn push(&mut self, value: T) -> Result<()> {
-        self.reserve(1)?;
-        self.0.push(value);
-        Ok(())
+        heap::push(&mut self.0, value)
     }
 
     /// Inserts `value` at `index`, clamped to the end.
@@ -58,9 +57,8 @@ impl<T> TryVec<T> {
     ///
     /// [`Error::NoMemory`]; the vector is unchanged.
     pub fn insert(&mut self, index: usize, value: T) -> Result<()> {
-        self.reserve(1)?;
-        self.0.insert(index.min(self.0.len()), value);
-        Ok(())
+        let index = index.min(self.0.len());
+        heap::insert(&mut self.0, index, value)
     }
 
     /// Removes and returns the last element.
@@ -70,7 +68,7 @@ impl<T> TryVec<T> {
 
     /// Removes the element at `index`, if there is one, keeping the order.
     pub fn remove(&mut self, index: usize) -> Option<T> {
-        (index < self.0.len()).then(|| self.0.remove(index))
+        heap::remove(&mut self.0, index)
     }
 
     /// Shortens to `len` elements.
@@ -80,7 +78,7 @@ impl<T> TryVec<T> {
 
     /// Keeps the elements for which `keep` holds.
     pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
-        self.0.retain(keep);
+        heap::retain(&mut self.0, keep);
     }
 
     /// Empties the vector.
@@ -102,9 +100,7 @@ impl<T: Copy> TryVec<T> {
     ///
     /// [`Error::NoMemory`]; the vector is unchanged.
     pub fn extend_from_slice(&mut self, values: &[T]) -> Result<()> {
-        self.reserve(values.len())?;
-        self.0.extend_from_slice(values);
-        Ok(())
+        heap::extend(&mut self.0, values)
     }
 
     /// Grows or shrinks to `len` elements, new ones being `value`.
@@ -113,9 +109,7 @@ impl<T: Copy> TryVec<T> {
     ///
     /// [`Error::NoMemory`]; the vector is unchanged.
     pub fn resize(&mut self, len: usize, value: T) -> Result<()> {
-        self.reserve_exact(len.saturating_sub(self.0.len()))?;
-        self.0.resize(len, value);
-        Ok(())
+        heap::resize(&mut self.0, len, value)
     }
 
     /// A vector with a copy of `values` and no spare room.
@@ -126,7 +120,7 @@ impl<T: Copy> TryVec<T> {
     pub fn from_slice(values: &[T]) -> Result<Self> {
         let mut vec = Self::new();
         vec.reserve_exact(values.len())?;
-        vec.0.extend_from_slice(values);
+        vec.extend_from_slice(values)?;
         Ok(vec)
     }
 }

@@ -275,7 +275,7 @@ fn logs<B: Backing>(
         Delta::Segmented(segments) => Some(Space::new(segments)?),
         Delta::None | Delta::Plain(_) => None,
     };
-    let mut replay = Replay::new(region, geometry, base);
+    let mut replay = Replay::new(region, geometry, base, None);
     let result = replay.branch(&mut index, space.as_mut(), table, branch);
     report.summary.log_entries += replay.entries();
     let source = match result {

@@ -5,6 +5,7 @@
 //! | [`arch`] | the processor and the machine around it |
 //! | [`memory`] | the address space |
 //! | [`heap`] | the heap |
+//! | [`heartbeat`] | the proof that this kernel runs |
 //! | [`clock`] | time |
 //! | [`platform`] | what the engine asks for |
 //! | [`machine`] | what the shell asks for |
@@ -13,6 +14,7 @@
 mod arch;
 mod clock;
 mod heap;
+mod heartbeat;
 mod machine;
 mod memory;
 mod platform;

@@ -3,7 +3,7 @@
 use super::arch::serial;
 use super::machine::Machine;
 use super::platform::BareMetal;
-use super::{memory, say};
+use super::{heartbeat, memory, say};
 use daxfs::{Access, Error, Geometry, Mount, MountOptions, RegionOffset, Span};
 use daxfs_guest::console::{Event, LineEditor};
 use daxfs_guest::handover::Request;
@@ -23,12 +23,14 @@ pub fn run(request: &Request<'_>) -> u8 {
             return MOUNT_FAILED;
         }
     };
+    heartbeat::set(mount.heartbeat());
     let mut machine = Machine { shared: request.shared };
     let mut shell = Shell::new(&mount, &mut machine);
     let status = match request.script {
         Some(script) => shell.run_script(script),
         None => interact(&mut shell),
     };
+    heartbeat::set(None);
     if let Err(error) = mount.unmount() {
         say(format_args!("unmount: {error} ({})", error.errno().name()));
     }

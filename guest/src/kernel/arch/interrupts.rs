@@ -1,11 +1,13 @@
 //! The interrupt descriptor table, and what happens when an interrupt arrives.
 //!
-//! All 256 vectors have a gate. The 32 exceptions end the kernel with a report. The timer counts.
+//! All 256 vectors have a gate. The 32 exceptions end the kernel with a report. The timer counts, and
+//! shows the other kernels that this one runs.
 //! Anything else is counted and tolerated: on a machine shared with another kernel, its broadcasts
 //! reach this processor too.
 
 use super::gdt::{self, InterruptStack};
 use super::{apic, report};
+use crate::kernel::heartbeat;
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::addr_of;
@@ -200,6 +202,7 @@ extern "C" fn dispatch(frame: &Frame) {
         vector if vector == u64::from(TIMER) => {
             // Relaxed: as in `counts`.
             TICKS.fetch_add(1, Ordering::Relaxed);
+            heartbeat::beat();
             apic::acknowledge();
         }
         vector if vector == u64::from(SPURIOUS) => {}

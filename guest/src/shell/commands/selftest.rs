@@ -9,8 +9,8 @@ use core::time::Duration;
 use daxfs::format::BLOCK_SIZE;
 use daxfs::storage::TryVec;
 use daxfs::{
-    Access, BranchName, Error, Extent, FileType, Ino, LastLink, NewInode, Platform, RegionOffset,
-    RenameMode, SetAttributes,
+    Access, BranchName, Error, Extent, FileType, Ino, LastLink, MemberInfo, NewInode, Platform,
+    RegionOffset, RenameMode, SetAttributes,
 };
 
 /// Where the filesystem is tried out; removed afterwards.
@@ -31,8 +31,9 @@ pub fn selftest<'w, P: Platform + 'static, S: System>(
     if !words.is_empty() {
         return Err(Failure::Usage);
     }
-    let kernel: [(&str, KernelCheck<P, S>); 5] = [
+    let kernel: [(&str, KernelCheck<P, S>); 6] = [
         ("the timer ticks", timer_ticks),
+        ("the timer shows that this kernel runs", heartbeat),
         ("an interrupt nobody expects does no harm", stray_interrupt),
         ("nothing is both writable and executable", write_or_execute),
         ("the base image cannot be written to", base_is_read_only),
@@ -161,6 +162,28 @@ fn timer_ticks<P: Platform + 'static, S: System>(shell: &mut Shell<'_, P, S>) ->
         }
         expect(now - start.1 < PATIENCE, "no tick in two seconds")?;
     }
+}
+
+fn heartbeat<P: Platform + 'static, S: System>(shell: &mut Shell<'_, P, S>) -> Outcome<'static> {
+    let Some(me) = shell.mount.info().member else {
+        // An image that never changes has no members.
+        return Ok(());
+    };
+    let beats = |shell: &Shell<'_, P, S>| -> daxfs::Result<u64> {
+        let mut beats = 0;
+        let mut look = |member: &MemberInfo| {
+            if member.index.get() == me {
+                beats = member.heartbeat;
+            }
+        };
+        shell.mount.members(&mut look)?;
+        Ok(beats)
+    };
+    let (before, start) = (beats(shell)?, shell.system.uptime());
+    while beats(shell)? == before {
+        expect(shell.system.uptime() - start < PATIENCE, "no beat in two seconds")?;
+    }
+    Ok(())
 }
 
 fn stray_interrupt<P: Platform + 'static, S: System>(

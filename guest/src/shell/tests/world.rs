@@ -12,7 +12,9 @@ use daxfs::format::superblock::{self, Superblock};
 use daxfs::format::{BLOCK_SIZE, VERSION};
 use daxfs::std_platform::{MappedFile, StdPlatform};
 use daxfs::{Access, BranchName, Mount, MountOptions, Region, RegionOffset, Timestamp};
+use std::boxed::Box;
 use std::string::String;
+use std::sync::Arc;
 use std::vec::Vec;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -113,6 +115,8 @@ pub struct FakeSystem {
     pub patience: Option<u32>,
     /// What the page tables are said to permit in the base.
     pub base_writable: bool,
+    /// What the timer does besides counting.
+    pub timer: Option<Box<dyn Fn()>>,
     /// The clock advances whenever it is looked at.
     time: Cell<u64>,
     stray: u64,
@@ -137,6 +141,9 @@ impl System for FakeSystem {
     }
     fn uptime(&self) -> Duration {
         self.time.set(self.time.get() + 1);
+        if let (Some(timer), 0) = (&self.timer, self.time.get() % 10) {
+            timer();
+        }
         Duration::from_millis(self.time.get())
     }
     fn now(&self) -> Timestamp {
@@ -170,7 +177,7 @@ impl System for FakeSystem {
 
 /// A mounted image and a system.
 pub struct World {
-    pub mount: Mount<StdPlatform>,
+    pub mount: Arc<Mount<StdPlatform>>,
     pub system: FakeSystem,
 }
 
@@ -187,8 +194,10 @@ impl World {
 
     /// Mounted otherwise.
     pub fn mounted(options: &MountOptions) -> Self {
-        let mount = Mount::new(StdPlatform, image(), options).unwrap();
-        Self { mount, system: FakeSystem::default() }
+        let mount = Arc::new(Mount::new(StdPlatform, image(), options).unwrap());
+        let heart = Arc::clone(&mount);
+        let timer: Option<Box<dyn Fn()>> = Some(Box::new(move || heart.beat()));
+        Self { mount, system: FakeSystem { timer, ..FakeSystem::default() } }
     }
 
     /// Runs a script; returns its status.

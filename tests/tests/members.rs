@@ -387,6 +387,40 @@ fn a_heartbeat_needs_no_lock_and_ends_with_the_life_it_proves() {
 }
 
 #[test]
+fn writing_over_own_pages_goes_on_while_others_read_and_write() {
+    // What shares the lock must not tear: each thread has a page of its own in one file, and the
+    // file's time is that of the last write, also after a remount.
+    let image = Image::new();
+    let mount = image.try_mount(&MountOptions { keep: true, ..writing("b") }).unwrap();
+    put(&mount, "/f", &[0; 4 * 4096]);
+    let ino = mount.resolve(b"/f", LastLink::Follow).unwrap().ino;
+    let old = SetAttributes { mtime: Some(daxfs::Timestamp::new(1, 0)), ..Default::default() };
+    mount.setattr(ino, &old).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            let mount = &mount;
+            scope.spawn(move || {
+                let mut page = [0; 4096];
+                for round in 1..=200_u8 {
+                    let at = u64::from(thread) * 4096;
+                    assert_eq!(mount.write(ino, at, &[round ^ thread; 4096]).unwrap(), 4096);
+                    assert_eq!(mount.read(ino, at, &mut page).unwrap(), 4096);
+                    assert_eq!(page, [round ^ thread; 4096]);
+                }
+            });
+        }
+    });
+    let expected: Vec<u8> = (0..4_u8).flat_map(|thread| [200 ^ thread; 4096]).collect();
+    assert_eq!(get(&mount, "/f").unwrap(), expected);
+    let mtime = mount.getattr(ino).unwrap().mtime;
+    assert!(mtime.sec > 1, "{mtime:?}");
+    mount.unmount().unwrap();
+    let mount = image.writer("b");
+    assert_eq!(mount.getattr(ino).unwrap().mtime, mtime);
+    assert_eq!(get(&mount, "/f").unwrap(), expected);
+}
+
+#[test]
 fn a_kept_branch_of_a_dead_member_is_there_for_others_once_the_death_is_confirmed() {
     let image = Image::new();
     let dead = image.try_mount(&MountOptions { keep: true, ..writing("kept") }).unwrap();

@@ -448,7 +448,7 @@ impl Index {
 fn touch(inode: &mut Inode, time: Timestamp) {
     inode.mtime = time;
     inode.ctime = time;
-    inode.mtime_unlogged = false;
+    inode.set_logged();
 }
 
 fn set_attributes(inode: &mut Inode, changes: &Changes, time: Timestamp) {
@@ -458,7 +458,7 @@ fn set_attributes(inode: &mut Inode, changes: &Changes, time: Timestamp) {
     inode.atime = changes.atime.unwrap_or(inode.atime);
     if let Some(mtime) = changes.mtime {
         inode.mtime = mtime;
-        inode.mtime_unlogged = false;
+        inode.set_logged();
     }
     inode.ctime = time;
 }

@@ -6,6 +6,7 @@ use crate::index::names::DirectoryId;
 use crate::index::pages::PageMap;
 use crate::log::entry::NewInode;
 use crate::storage::TryVec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use daxfs_format::base::DIRENT_SIZE;
 use daxfs_format::mode::{FileType, PERMISSIONS};
 use daxfs_format::{Ino, RegionOffset, Timestamp, BLOCK_SIZE};
@@ -120,12 +121,14 @@ pub struct Inode {
     pub parent: Option<Ino>,
     /// Access time.
     pub atime: Timestamp,
-    /// Modification time.
+    /// Modification time, as the log has it.
     pub mtime: Timestamp,
-    /// Change time.
+    /// Change time, as the log has it.
     pub ctime: Timestamp,
-    /// Whether `mtime` is newer than the log says (writes in place leave no entry).
-    pub mtime_unlogged: bool,
+    /// When its content was last written to in place, in nanoseconds since the epoch, if the log does
+    /// not say so (such writes leave no entry); 0: it does, or it was not. Those who share the lock may
+    /// set it.
+    written: AtomicU64,
     /// Whether it has no name any more and is kept for who still uses it. Only this mount knows it.
     pub orphan: bool,
     /// What is particular to its kind.
@@ -137,6 +140,38 @@ impl Inode {
     #[must_use]
     pub const fn is_gone(&self) -> bool {
         self.nlink == 0 && !self.orphan
+    }
+
+    /// Its content was written to in place.
+    pub fn note_write(&self, time: Timestamp) {
+        // Relaxed: a value by itself; whoever logs it has the index to itself.
+        self.written.store(time.to_nanos().max(1), Ordering::Relaxed);
+    }
+
+    /// When it was last written to, if the log does not say so.
+    #[must_use]
+    pub fn unlogged_write(&self) -> Option<Timestamp> {
+        match self.written.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Timestamp::from_nanos(nanos)),
+        }
+    }
+
+    /// The log says when it was last written to.
+    pub fn set_logged(&mut self) {
+        *self.written.get_mut() = 0;
+    }
+
+    /// Its modification time.
+    #[must_use]
+    pub fn modified(&self) -> Timestamp {
+        self.unlogged_write().unwrap_or(self.mtime)
+    }
+
+    /// Its change time.
+    #[must_use]
+    pub fn changed(&self) -> Timestamp {
+        self.unlogged_write().map_or(self.ctime, |written| written.max(self.ctime))
     }
 
     /// A private copy of a base inode.
@@ -155,7 +190,7 @@ impl Inode {
             atime: inode.mtime,
             mtime: inode.mtime,
             ctime: inode.mtime,
-            mtime_unlogged: false,
+            written: AtomicU64::new(0),
             orphan: false,
             content,
         }
@@ -187,7 +222,7 @@ impl Inode {
             atime: time,
             mtime: time,
             ctime: time,
-            mtime_unlogged: false,
+            written: AtomicU64::new(0),
             orphan: false,
             content,
         }
@@ -229,8 +264,8 @@ impl Inode {
             nlink: self.nlink,
             rdev: self.rdev,
             atime: self.atime,
-            mtime: self.mtime,
-            ctime: self.ctime,
+            mtime: self.modified(),
+            ctime: self.changed(),
             blocks: bytes / 512,
         }
     }

@@ -34,8 +34,9 @@ use crate::index::pages::{PageArena, PageMap, PageRef};
 use crate::region::{Backing, Region};
 use crate::storage::{Chunks, Slab, Table, TryVec};
 use crate::transfer::{Buffer, Sink};
+use core::sync::atomic::{AtomicBool, Ordering};
 use daxfs_format::mode::FileType;
-use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
+use daxfs_format::{Ino, RegionOffset, Timestamp, BLOCK_SIZE};
 use parents::BaseParents;
 use snapshot::Loading;
 
@@ -69,6 +70,8 @@ pub struct Index {
     base_parents: BaseParents,
     /// A snapshot that is not complete yet.
     loading: Option<Loading>,
+    /// Whether there may be inodes with writes that the log does not know.
+    has_unlogged: AtomicBool,
     next_ino: u64,
     seed: u64,
 }
@@ -120,6 +123,7 @@ impl Index {
             private_left: private_pages,
             base_parents: BaseParents::default(),
             loading: None,
+            has_unlogged: AtomicBool::new(false),
             next_ino: u64::from(base.inode_count()) + 1,
             seed,
         }
@@ -413,25 +417,35 @@ impl Index {
         }
     }
 
-    /// Changes an inode's private copy, which must exist.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Stale`] if it does not.
-    pub fn changed_mut(&mut self, ino: Ino) -> Result<&mut Inode> {
-        let id = self.id_of(ino).ok_or(Error::Stale)?;
-        self.inodes.get_mut(id).ok_or(Error::Stale)
-    }
-
     /// Whether `ino` is a file without a name.
     #[must_use]
     pub fn is_orphan(&self, ino: Ino) -> bool {
         self.changed(ino).is_some_and(|inode| inode.orphan)
     }
 
-    /// Inodes whose modification time is newer than the log says.
-    pub fn unlogged_times(&self) -> impl Iterator<Item = &Inode> {
-        self.inodes.iter().map(|(_, inode)| inode).filter(|i| i.mtime_unlogged && i.nlink > 0)
+    /// The content of a file was written to in place.
+    pub fn note_write(&self, inode: &Inode, time: Timestamp) {
+        inode.note_write(time);
+        // Relaxed: as in the inode.
+        self.has_unlogged.store(true, Ordering::Relaxed);
+    }
+
+    /// Files with a name that were written to later than the log says, and when. They are told once,
+    /// unless [`Self::keep_unlogged`] follows.
+    pub fn take_unlogged(&mut self) -> impl Iterator<Item = (Ino, Timestamp)> + '_ {
+        // Where nothing was written in place, as in most branches, nothing has to be looked for.
+        let some = core::mem::take(self.has_unlogged.get_mut());
+        let inodes = some.then(|| self.inodes.iter().map(|(_, inode)| inode));
+        inodes
+            .into_iter()
+            .flatten()
+            .filter(|inode| inode.nlink > 0)
+            .filter_map(|inode| inode.unlogged_write().map(|time| (inode.ino, time)))
+    }
+
+    /// What [`Self::take_unlogged`] told did not get into the log.
+    pub fn keep_unlogged(&mut self) {
+        *self.has_unlogged.get_mut() = true;
     }
 
     /// About how many bytes of log a snapshot of this index takes: a cheap estimate, not too low.

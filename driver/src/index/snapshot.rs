@@ -403,8 +403,8 @@ fn saved(inode: &Inode) -> (entry::Inode, &[u8]) {
         parent: inode.parent,
         base_valid,
         atime: inode.atime,
-        mtime: inode.mtime,
-        ctime: inode.ctime,
+        mtime: inode.modified(),
+        ctime: inode.changed(),
         nlink: inode.nlink,
         target: RegionOffset::new(0),
         // Targets have at most 4095 bytes.

@@ -147,17 +147,26 @@ impl<P: Platform> Mount<P> {
         Ok(())
     }
 
+    /// Writes down what only this mount knows.
     pub(super) fn flush(&self, current: &mut Current, company: &mut Company) -> Result<()> {
         if current.check_writable().is_err() {
             return Ok(());
         }
-        let mut times = TryVec::new();
-        for inode in current.index.unlogged_times() {
-            times.push((inode.ino, inode.mtime))?;
+        let flushed = self.log_writes(current, company);
+        if flushed.is_err() {
+            current.index.keep_unlogged();
         }
-        for &(ino, mtime) in times.iter() {
-            let changes = Changes { mtime: Some(mtime), ..Changes::default() };
-            let entry = Entry { ino, time: mtime, operation: Operation::Setattr(changes) };
+        flushed
+    }
+
+    fn log_writes(&self, current: &mut Current, company: &mut Company) -> Result<()> {
+        let mut writes = TryVec::new();
+        for write in current.index.take_unlogged() {
+            writes.push(write)?;
+        }
+        for &(ino, time) in writes.iter() {
+            let changes = Changes { mtime: Some(time), ..Changes::default() };
+            let entry = Entry { ino, time, operation: Operation::Setattr(changes) };
             current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)?;
         }
         Ok(())

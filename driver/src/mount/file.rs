@@ -89,15 +89,25 @@ impl<P: Platform> Mount<P> {
         page: u64,
         look: impl FnOnce(RegionOffset) -> R,
     ) -> Result<R> {
+        {
+            let state = self.state.read();
+            let current = &state.current;
+            if current.is_fresh(&self.volume)? && current.check_writable().is_ok() {
+                let inside = current.index.changed(ino).is_some_and(|inode| {
+                    !inode.is_gone() && page < inode.size.div_ceil(BLOCK_SIZE)
+                });
+                if let (true, Some((at, _))) = (inside, self.owned_run(current, ino, page, 1)?) {
+                    self.note_write(current, ino)?;
+                    return Ok(look(at));
+                }
+            }
+        }
         self.writing(|current, company| {
             let size = self.file_size(current, ino)?;
             let start = page.checked_mul(BLOCK_SIZE).filter(|&start| start < size);
             let start = start.ok_or(Error::InvalidArgument("page behind the end of the file"))?;
             if let Some((at, _)) = self.owned_run(current, ino, page, 1)? {
-                let time = self.volume.platform.now();
-                let inode = current.index.changed_mut(ino)?;
-                (inode.mtime, inode.ctime) = (time, time);
-                inode.mtime_unlogged = true;
+                self.note_write(current, ino)?;
                 return Ok(look(at));
             }
             let at =
@@ -178,7 +188,68 @@ impl<P: Platform> Mount<P> {
         offset: u64,
         source: &mut impl Source<P::Backing>,
     ) -> Result<u64> {
-        self.writing(|current, company| self.write_at(current, company, ino, offset, source))
+        match self.rewrite(ino, offset, source)? {
+            Some(written) => Ok(written),
+            None => self
+                .writing(|current, company| self.write_at(current, company, ino, offset, source)),
+        }
+    }
+
+    /// Writes over pages that this branch owns, inside of the file, which changes no more than their
+    /// content: those who do that share the lock with those who read. `None` if it takes more, and
+    /// nothing was done.
+    fn rewrite(
+        &self,
+        ino: Ino,
+        offset: u64,
+        source: &mut impl Source<P::Backing>,
+    ) -> Result<Option<u64>> {
+        let state = self.state.read();
+        let current = &state.current;
+        if !current.is_fresh(&self.volume)? || current.check_writable().is_err() {
+            return Ok(None);
+        }
+        let Some(inode) = current.index.changed(ino).filter(|inode| !inode.is_gone()) else {
+            return Ok(None);
+        };
+        let end = offset.checked_add(source.left()).filter(|&end| end <= inode.size);
+        let Some(end) = end.filter(|&end| end > offset) else { return Ok(None) };
+        let run = |at: u64| -> Result<Option<(RegionOffset, u64)>> {
+            let (page, within) = (at / BLOCK_SIZE, at % BLOCK_SIZE);
+            let pages = (within + (end - at).min(MAX_PIECE)).div_ceil(BLOCK_SIZE);
+            let owned = self.owned_run(current, ino, page, pages)?;
+            Ok(owned.and_then(|(start, run)| {
+                let len = (run * BLOCK_SIZE - within).min(end - at);
+                Some((start.checked_add(within)?, len))
+            }))
+        };
+        let first = run(offset)?;
+        let mut at = offset;
+        while at < end {
+            match if at == offset { first } else { run(at)? } {
+                Some((_, len)) => at += len,
+                None => return Ok(None),
+            }
+        }
+        let mut at = offset;
+        while at < end {
+            let piece = if at == offset { first } else { run(at)? };
+            let Some((start, len)) = piece else { break };
+            match self.volume.region.slice_mut(start, len).and_then(|into| source.take(into)) {
+                Ok(taken) => {
+                    at += taken.min(len);
+                    if taken < len {
+                        break;
+                    }
+                }
+                Err(_) if at > offset => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if at > offset {
+            current.index.note_write(inode, self.volume.platform.now());
+        }
+        Ok(Some(at - offset))
     }
 
     /// Writes at the end of file `ino`, wherever that is; returns where, and how many bytes.
@@ -304,19 +375,22 @@ impl<P: Platform> Mount<P> {
         if len == 0 {
             return Ok(0);
         }
-        let time = self.volume.platform.now();
-        let inode = current.index.changed_mut(ino)?;
-        if offset + len > inode.size {
+        if offset + len > current.index.changed(ino).ok_or(Error::Stale)?.size {
+            let time = self.volume.platform.now();
             let source = WriteSource::Pages(start);
             let operation = Operation::Write { offset, len: len as u32, source };
             let entry = Entry { ino, time, operation };
             current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)?;
         } else {
-            inode.mtime = time;
-            inode.ctime = time;
-            inode.mtime_unlogged = true;
+            self.note_write(current, ino)?;
         }
         Ok(len)
+    }
+
+    fn note_write(&self, current: &Current, ino: Ino) -> Result<()> {
+        let inode = current.index.changed(ino).ok_or(Error::Stale)?;
+        current.index.note_write(inode, self.volume.platform.now());
+        Ok(())
     }
 
     /// Writes at most `left` bytes to new pages, `pages` at most, and publishes them.

@@ -3,7 +3,8 @@
 //! # Locking
 //!
 //! One reader-writer lock per mount guards the private index; nothing in the range is ever locked.
-//! Operations that only look share the lock.
+//! Operations that only look share the lock, and so do those that write over pages which the branch
+//! has already: they change content, and a time that is an atomic word.
 //!
 //! # Module structure
 //!

@@ -61,41 +61,48 @@ impl MountOptions {
                 Some(at) => (option.get(..at).unwrap_or(&[]), option.get(at + 1..)),
                 None => (option, None),
             };
-            let mount = &mut parsed.mount;
-            match (key, value) {
-                (b"", None) => {}
-                (b"phys", Some(value)) => {
-                    parsed.phys = Some(parse_number(value).ok_or(Error::InvalidArgument("phys="))?);
-                }
-                (b"size", Some(value)) => {
-                    parsed.size = Some(parse_size(value).ok_or(Error::InvalidArgument("size="))?);
-                }
-                (b"branch", Some(value)) => {
-                    mount.branch =
-                        Some(BranchName::new(value).ok_or(Error::InvalidArgument("branch="))?);
-                }
-                (b"parent", Some(value)) => {
-                    mount.parent =
-                        Some(BranchName::new(value).ok_or(Error::InvalidArgument("parent="))?);
-                }
-                (b"persist", Some(b"none")) => parsed.persistence = Persistence::Volatile,
-                (b"persist", Some(b"flush")) => parsed.persistence = Persistence::Persistent,
-                (b"persist", Some(_)) => {
-                    return Err(Error::InvalidArgument("persist= is none or flush"));
-                }
-                (b"name", Some(value)) => {
-                    mount.name =
-                        Some(BranchName::new(value).ok_or(Error::InvalidArgument("name="))?);
-                }
-                (b"rw", None) => mount.access = Access::ReadWrite,
-                (b"ro", None) => mount.access = Access::ReadOnly,
-                (b"validate", None) => mount.validate = true,
-                (b"keep", None) => mount.keep = true,
-                (b"exclusive", None) => mount.exclusive = true,
-                _ => return Err(Error::InvalidArgument("unknown mount option")),
+            if !option.is_empty() && !parsed.set(key, value)? {
+                return Err(Error::InvalidArgument("unknown mount option"));
             }
         }
         Ok(parsed)
+    }
+}
+
+impl ParsedOptions {
+    /// Takes one option, with what stands behind its "="; says whether there is such an option.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] naming the option if its value is wrong.
+    pub fn set(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool> {
+        let mount = &mut self.mount;
+        let name = |value: &[u8], what| {
+            BranchName::new(value).map(Some).ok_or(Error::InvalidArgument(what))
+        };
+        match (key, value) {
+            (b"phys", Some(value)) => {
+                self.phys = Some(parse_number(value).ok_or(Error::InvalidArgument("phys="))?);
+            }
+            (b"size", Some(value)) => {
+                self.size = Some(parse_size(value).ok_or(Error::InvalidArgument("size="))?);
+            }
+            (b"branch", Some(value)) => mount.branch = name(value, "branch=")?,
+            (b"parent", Some(value)) => mount.parent = name(value, "parent=")?,
+            (b"name", Some(value)) => mount.name = name(value, "name=")?,
+            (b"persist", Some(b"none")) => self.persistence = Persistence::Volatile,
+            (b"persist", Some(b"flush")) => self.persistence = Persistence::Persistent,
+            (b"persist", Some(_)) => {
+                return Err(Error::InvalidArgument("persist= is none or flush"));
+            }
+            (b"rw", None) => mount.access = Access::ReadWrite,
+            (b"ro", None) => mount.access = Access::ReadOnly,
+            (b"validate", None) => mount.validate = true,
+            (b"keep", None) => mount.keep = true,
+            (b"exclusive", None) => mount.exclusive = true,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 

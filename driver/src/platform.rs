@@ -42,6 +42,10 @@ pub trait Platform {
     /// nothing it remembers. Called under the mount's lock, before the others are told that this
     /// mount has followed.
     fn outdated(&self) {}
+
+    /// This mount is on a branch now that does not go on from the one it was on: inode numbers of the
+    /// delta mean other files. [`Self::outdated`] came before it. Called under the mount's lock.
+    fn switched(&self) {}
 }
 
 /// A reader-writer lock.

@@ -32,6 +32,8 @@ pub struct Space {
     free_owned: u64,
     /// Whether a page was referred to that was in use already.
     shared: bool,
+    /// Whether the last page of a segment that is not owned was given up.
+    emptied: bool,
     /// The segment pages are being taken from, and the page to look at next.
     current: Option<(SegmentIndex, u64)>,
     /// Pages of owned segments that the index does not refer to any more.
@@ -70,6 +72,7 @@ impl Space {
             owned: Bitmap::new(u64::from(segments.count))?,
             free_owned: 0,
             shared: false,
+            emptied: false,
             current: None,
             dropped: TryVec::new(),
         })
@@ -94,7 +97,7 @@ impl Space {
         let segments = self.segments;
         let mut garbage = TryVec::new();
         segment::for_each_owned(region, &segments, |segment, owner, kind| {
-            if owner != branch {
+            if owner != branch || self.owned.get(u64::from(segment.index.get())) {
                 return Ok(());
             }
             if self.is_unused(segment.index, kind, log) {
@@ -122,6 +125,7 @@ impl Space {
     pub fn disown(&mut self) -> Result<()> {
         self.owned = Bitmap::new(u64::from(self.segments.count))?;
         self.free_owned = 0;
+        self.emptied = false;
         self.current = None;
         self.dropped.clear();
         Ok(())
@@ -161,6 +165,13 @@ impl Space {
         self.owned.get(index)
     }
 
+    /// Whether the last page in use of a segment was given up that somebody else owns: a commit may
+    /// make it garbage.
+    #[must_use]
+    pub const fn has_emptied(&self) -> bool {
+        self.emptied
+    }
+
     /// Whether two places lie in one segment.
     #[must_use]
     pub fn in_one_segment(&self, one: RegionOffset, other: RegionOffset) -> bool {
@@ -191,6 +202,7 @@ impl Space {
         if !self.owned.get(u64::from(index.get())) {
             // Not ours to use again: nobody has to be asked.
             self.unuse(bit, index);
+            self.emptied |= self.count(index) == 0;
             return;
         }
         if let Some(last) = self.dropped.last_mut() {

@@ -105,6 +105,10 @@ impl<P: Platform> Mount<P> {
     ///
     /// [`Error::Stale`], [`Error::Corrupt`].
     pub fn statfs(&self) -> Result<StatFs> {
+        if !self.state.read().current.has_adopted() {
+            // Pages that are free in the branch's segments count.
+            self.state.write().adopt(&self.volume)?;
+        }
         self.reading(|current| {
             let base_bytes = self.volume.base.size();
             let mut stat = StatFs {

@@ -1,12 +1,13 @@
 //! The branch a mount is on: made, left, committed, aborted.
 
-use super::state::{Company, Current, Writing};
+use super::state::{Adoption, Company, Current, Writing};
 use super::{Mount, State};
 use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
 use crate::member::Member;
 use crate::options::Access;
 use crate::platform::{Lock, Platform};
+use crate::storage::TryVec;
 use crate::superblock::Delta;
 use crate::tree::{Actor, Keep, Tree};
 use crate::volume::BranchInfo;
@@ -51,18 +52,18 @@ impl<P: Platform> Mount<P> {
             Self::make_branch(&self.volume, company, space, (name, &parent), Keep(self.keep))?;
         if parent != here.name {
             self.let_go(&mut state)?;
-            return self.load_owned(&mut state, slot, id);
+            return self.load_owned(&mut state, (slot, id), Adoption::Done);
         }
         let was_writing = current.writing.is_some();
         if !was_writing {
-            return self.load_owned(&mut state, slot, id);
+            return self.load_owned(&mut state, (slot, id), Adoption::Done);
         }
         held.push((here.slot, here.id))?;
         company.reclaim.forget_pages();
         // The child says what its parent says: nothing has to be replayed.
         let table = Table::read(&self.volume.region, &self.volume.geometry)?;
         let branch = *table.iter().find(|b| b.slot == slot && b.id == id).ok_or(Error::Stale)?;
-        let Some(Writing { log, mut space }) = current.writing.take() else {
+        let Some(Writing { log, mut space, .. }) = current.writing.take() else {
             return Err(Error::ReadOnly);
         };
         if let Some(written) = log.chain(self.volume.geometry.segments()?)? {
@@ -70,7 +71,7 @@ impl<P: Platform> Mount<P> {
         }
         space.disown()?;
         current.branch = Some(branch);
-        current.begin_writing(&self.volume, space)?;
+        current.begin_writing(&self.volume, space, Adoption::Done)?;
         current.refresh(&self.volume, company)
     }
 
@@ -98,7 +99,7 @@ impl<P: Platform> Mount<P> {
         self.flush(current, company)?;
         let (slot, id) = (target.slot, target.id);
         self.let_go(&mut state)?;
-        self.load_owned(&mut state, slot, id)
+        self.load_owned(&mut state, (slot, id), Adoption::Done)
     }
 
     /// Commits the branch this mount is on into its parent, discards its siblings, and moves to the
@@ -129,11 +130,11 @@ impl<P: Platform> Mount<P> {
             _ => mine.get(..),
         };
         let writing = current.writing.as_ref().ok_or(Error::ReadOnly)?;
-        let mut garbage = writing.space.garbage(
-            &self.volume.region,
-            mine.unwrap_or(&[]),
-            &current.source.segments,
-        )?;
+        let mut garbage = TryVec::new();
+        if current.leaves_garbage() {
+            let (region, log) = (&self.volume.region, &current.source.segments);
+            garbage = writing.space.garbage(region, mine.unwrap_or(&[]), log)?;
+        }
         if access == Access::ReadOnly {
             self.announce(company, &parent)?;
         }
@@ -156,7 +157,7 @@ impl<P: Platform> Mount<P> {
         access: Access,
     ) -> Result<()> {
         let segments = self.volume.geometry.segments()?;
-        let Some(Writing { log, space }) = current.writing.take() else {
+        let Some(Writing { log, space, .. }) = current.writing.take() else {
             return Err(Error::ReadOnly);
         };
         if let Some(written) = log.chain(segments)? {
@@ -167,7 +168,9 @@ impl<P: Platform> Mount<P> {
         let now = table.iter().find(|now| now.id == parent.id && now.is_live());
         current.branch = Some(*now.ok_or(Error::Stale)?);
         match access {
-            Access::ReadWrite => current.take_up(&self.volume, space).map(|_| ())?,
+            Access::ReadWrite => {
+                current.begin_writing(&self.volume, space, Adoption::BeforeWriting)?;
+            }
             Access::ReadOnly => {
                 company.reclaim.forget_pages();
                 // Their pages are for the next owner of the parent to use.
@@ -196,9 +199,11 @@ impl<P: Platform> Mount<P> {
         tree.abort(branch.slot, branch.id, Actor::Member(me))?;
         company.reclaim.forget_pages();
         if rights(held, &parent, me) == Access::ReadWrite {
-            return self.load_owned(&mut state, parent.slot, parent.id);
+            let back = Adoption::BeforeWriting;
+            return self.load_owned(&mut state, (parent.slot, parent.id), back);
         }
         state.current = Self::follow(&self.volume, &mut state.company, &parent)?;
+        self.volume.platform.switched();
         Ok(())
     }
 
@@ -281,15 +286,21 @@ impl<P: Platform> Mount<P> {
     }
 
     /// Goes to a branch this mount owns.
-    fn load_owned(&self, state: &mut State, slot: Slot, id: BranchId) -> Result<()> {
-        state.current = Self::own(&self.volume, &mut state.company, slot, id)?;
+    fn load_owned(
+        &self,
+        state: &mut State,
+        branch: (Slot, BranchId),
+        adoption: Adoption,
+    ) -> Result<()> {
+        state.current = Self::own(&self.volume, &mut state.company, branch, adoption)?;
+        self.volume.platform.switched();
         Ok(())
     }
 }
 
 /// What this mount may do on `parent`, to which it returns.
 fn rights(
-    held: &mut crate::storage::TryVec<(Slot, BranchId)>,
+    held: &mut TryVec<(Slot, BranchId)>,
     parent: &Branch,
     me: MemberIndex,
 ) -> Access {

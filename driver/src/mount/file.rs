@@ -11,6 +11,7 @@
 use super::state::{Company, Current};
 use super::{Mount, State};
 use crate::error::{Error, Result};
+use crate::index::inode::Attributes;
 use crate::index::pages::PageRef;
 use crate::index::Extent;
 use crate::log::entry::{Entry, Operation, WriteSource, MAX_FILE_SIZE};
@@ -19,6 +20,27 @@ use crate::platform::{Lock, Platform};
 use crate::storage::TryVec;
 use crate::transfer::{Bytes, Sink, Source};
 use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
+
+/// Where pages of a file are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pages {
+    /// In the range, one behind the other.
+    At {
+        /// The first.
+        at: RegionOffset,
+        /// How many.
+        pages: u64,
+    },
+    /// Nowhere: zeros.
+    Hole {
+        /// How many.
+        pages: u64,
+    },
+    /// Not in one place: the page can only be read.
+    Pieces,
+    /// Behind the end of the file.
+    End,
+}
 
 /// What [`Mount::seek`] looks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,21 +81,38 @@ impl<P: Platform> Mount<P> {
         self.reading(|current| current.index.read_to(self.volume.view(), ino, offset, len, sink))
     }
 
-    /// Calls `look` with where the content of file `ino` at `offset` is, for at most `most` bytes, under
-    /// the lock: it stays there until `look` returns.
+    /// Calls `look` with where page number `page` of file `ino` is, and at most `most` pages from it on,
+    /// under the lock: they stay there until `look` returns. For mapping them.
     ///
     /// # Errors
     ///
     /// As [`Self::read`].
-    pub fn with_extent<R>(
+    pub fn with_pages<R>(
         &self,
         ino: Ino,
-        offset: u64,
+        page: u64,
         most: u64,
-        look: impl FnOnce(Extent) -> R,
+        look: impl FnOnce(Pages) -> R,
     ) -> Result<R> {
+        let start = page.checked_mul(BLOCK_SIZE).ok_or(Error::FileTooBig)?;
         self.reading(|current| {
-            current.index.extent(self.volume.view(), ino, offset, most).map(look)
+            let view = self.volume.view();
+            let len = most.saturating_mul(BLOCK_SIZE);
+            let extent = current.index.extent(view, ino, start, len)?;
+            let size = current.index.attributes(view, ino)?.size;
+            // What lies behind the end of a file in its last page may be mapped with it.
+            let whole = |len: u64| match start.checked_add(len) {
+                Some(end) if end >= size => len.div_ceil(BLOCK_SIZE),
+                _ => len / BLOCK_SIZE,
+            };
+            Ok(look(match extent {
+                Extent::End => Pages::End,
+                Extent::Data { at, len } if whole(len) > 0 && at.is_aligned(BLOCK_SIZE) => {
+                    Pages::At { at, pages: whole(len) }
+                }
+                Extent::Hole { len } if whole(len) > 0 => Pages::Hole { pages: whole(len) },
+                _ => Pages::Pieces,
+            }))
         })
     }
 
@@ -173,11 +212,13 @@ impl<P: Platform> Mount<P> {
     /// [`Error::IsDirectory`], [`Error::InvalidArgument`] for no regular file, [`Error::Stale`],
     /// [`Error::NoMemory`], [`Error::Corrupt`].
     pub fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<usize> {
-        self.write_from(ino, offset, &mut Bytes::new(data)).map(|written| written as usize)
+        let (written, _) = self.write_from(ino, offset, &mut Bytes::new(data))?;
+        Ok(written as usize)
     }
 
     /// Writes what `source` gives to file `ino` at `offset`, straight to the range; returns how many
-    /// bytes were written: all it has, unless it stops giving, or the region fills up on the way.
+    /// bytes were written (all it has, unless it stops giving, or the region fills up on the way) and
+    /// what `stat` says about the file then.
     ///
     /// # Errors
     ///
@@ -187,12 +228,14 @@ impl<P: Platform> Mount<P> {
         ino: Ino,
         offset: u64,
         source: &mut impl Source<P::Backing>,
-    ) -> Result<u64> {
-        match self.rewrite(ino, offset, source)? {
-            Some(written) => Ok(written),
-            None => self
-                .writing(|current, company| self.write_at(current, company, ino, offset, source)),
+    ) -> Result<(u64, Attributes)> {
+        if let Some(written) = self.rewrite(ino, offset, source)? {
+            return Ok(written);
         }
+        self.writing(|current, company| {
+            let written = self.write_at(current, company, ino, offset, source)?;
+            Ok((written, current.index.attributes(self.volume.view(), ino)?))
+        })
     }
 
     /// Writes over pages that this branch owns, inside of the file, which changes no more than their
@@ -203,7 +246,7 @@ impl<P: Platform> Mount<P> {
         ino: Ino,
         offset: u64,
         source: &mut impl Source<P::Backing>,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Option<(u64, Attributes)>> {
         let state = self.state.read();
         let current = &state.current;
         if !current.is_fresh(&self.volume)? || current.check_writable().is_err() {
@@ -249,7 +292,7 @@ impl<P: Platform> Mount<P> {
         if at > offset {
             current.index.note_write(inode, self.volume.platform.now());
         }
-        Ok(Some(at - offset))
+        Ok(Some((at - offset, current.index.attributes(self.volume.view(), ino)?)))
     }
 
     /// Writes at the end of file `ino`, wherever that is; returns where, and how many bytes.

@@ -25,7 +25,7 @@ mod path;
 pub(crate) mod state;
 
 pub use attributes::StatFs;
-pub use file::Seek;
+pub use file::{Pages, Seek};
 pub use namespace::RenameMode;
 pub use path::LastLink;
 
@@ -45,7 +45,7 @@ use crate::volume::Volume;
 use daxfs_format::branch::BranchName;
 use daxfs_format::coordination::TreeWord;
 use daxfs_format::{BranchId, Slot};
-use state::{Company, Current};
+use state::{Adoption, Company, Current};
 
 /// A mounted image.
 ///
@@ -89,6 +89,12 @@ pub struct Info {
     pub changed_names: usize,
     /// This mount's place in the member table, if it has one.
     pub member: Option<u8>,
+}
+
+impl State {
+    fn adopt<P: Platform>(&mut self, volume: &Volume<P>) -> Result<()> {
+        self.current.adopt(volume, &mut self.company)
+    }
 }
 
 impl<P: Platform> Mount<P> {
@@ -185,13 +191,13 @@ impl<P: Platform> Mount<P> {
                 let (slot, id) = (branch.slot, branch.id);
                 let me = company.me.as_ref().ok_or(Error::ReadOnly)?.index();
                 tree.claim(slot, id, me, Keep(options.keep))?;
-                Self::own(volume, company, slot, id)
+                Self::own(volume, company, (slot, id), Adoption::Done)
             }
             Err(Error::NoSuchBranch { .. }) => {
                 let parent = options.parent.unwrap_or(BranchName::main());
                 let (slot, id) =
                     Self::make_branch(volume, company, None, (&name, &parent), Keep(options.keep))?;
-                Self::own(volume, company, slot, id)
+                Self::own(volume, company, (slot, id), Adoption::Done)
             }
             Err(error) => Err(error),
         }
@@ -219,8 +225,14 @@ impl<P: Platform> Mount<P> {
         made.filter(|made| made.name == *name).map(|made| (slot, made.id)).ok_or(Error::Stale)
     }
 
-    /// Loads a branch this mount owns, for writing.
-    fn own(volume: &Volume<P>, company: &mut Company, slot: Slot, id: BranchId) -> Result<Current> {
+    /// Loads a branch this mount owns, for writing. What earlier owners left behind is looked for now,
+    /// or before something is written.
+    fn own(
+        volume: &Volume<P>,
+        company: &mut Company,
+        (slot, id): (Slot, BranchId),
+        adoption: Adoption,
+    ) -> Result<Current> {
         let tree = Tree::new(&volume.region, &volume.geometry)?;
         let idle = tree.settle()?;
         let mut table = Table::read(&volume.region, &volume.geometry)?;
@@ -232,7 +244,8 @@ impl<P: Platform> Mount<P> {
         if let (Some(me), Delta::Segmented(segments)) = (&company.me, &volume.geometry.delta) {
             me.follow(&volume.region, segments, None)?;
         }
-        let (mut current, garbage) = Current::load_to_write(volume, (branch, &table), idle)?;
+        let (mut current, garbage) =
+            Current::load_to_write(volume, (branch, &table), idle, adoption)?;
         company.reclaim.segments(&garbage, current.stamp());
         current.refresh(volume, company)?;
         current.drain(volume, company)?;
@@ -261,8 +274,18 @@ impl<P: Platform> Mount<P> {
     ///
     /// What writing the last changes, or discarding, says; the mount is over all the same.
     pub fn unmount(self) -> Result<()> {
+        self.leave()
+    }
+
+    /// [`Self::unmount`], for front ends that share the mount: all operations are stale afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::unmount`].
+    pub fn leave(&self) -> Result<()> {
         let mut state = self.state.write();
         let ended = self.end(&mut state);
+        state.current.leave();
         let Some(me) = state.company.me.take() else { return ended };
         ended.and(me.leave(&Tree::new(&self.volume.region, &self.volume.geometry)?))
     }
@@ -331,6 +354,15 @@ impl<P: Platform> Mount<P> {
         }
         current.drain(&self.volume, company)?;
         current.check_readable()
+    }
+
+    /// Finds out what the others did, as every operation does, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`], [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
+    pub fn look(&self) -> Result<()> {
+        self.reading(|_| Ok(()))
     }
 
     /// Shows the others that this mount lives, and does nothing else: takes no lock and waits for
@@ -422,6 +454,7 @@ impl<P: Platform> Mount<P> {
         }
         let State { current, company, .. } = &mut *state;
         current.check_writable()?;
+        current.adopt(&self.volume, company)?;
         change(current, company)
     }
 }

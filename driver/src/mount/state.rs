@@ -25,6 +25,19 @@ use daxfs_format::{Ino, LogPosition, BLOCK_SIZE};
 pub(crate) struct Writing {
     pub(crate) log: LogWriter,
     pub(crate) space: Space,
+    /// Whether the branch has segments that `space` does not know yet.
+    adoption: Adoption,
+    /// Whether a log was replaced that the branch has from its parent.
+    rewritten: bool,
+}
+
+/// When a writer looks through the segment map for what its branch has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Adoption {
+    /// It has, or there is nothing.
+    Done,
+    /// Before it writes: a mount that passes through a branch on its way never does.
+    BeforeWriting,
 }
 
 /// The branch a mount is on.
@@ -79,11 +92,18 @@ impl Current {
         volume: &Volume<P>,
         (branch, table): (Branch, &Table),
         tree: TreeWord,
+        adoption: Adoption,
     ) -> Result<(Self, TryVec<Incarnation>)> {
         let mut space = Space::new(volume.geometry.segments()?)?;
         let (index, source) = volume.replay(table, &branch, Some(&mut space))?;
         let mut current = Self::new(Some(branch), index, source, tree);
-        let garbage = current.take_up(volume, space)?;
+        let garbage = match adoption {
+            Adoption::Done => current.take_up(volume, space)?,
+            Adoption::BeforeWriting => {
+                current.begin_writing(volume, space, adoption)?;
+                TryVec::new()
+            }
+        };
         current.frozen = table.live_child(branch.id).map(|child| child.name);
         Ok((current, garbage))
     }
@@ -111,22 +131,54 @@ impl Current {
     ) -> Result<TryVec<Incarnation>> {
         let branch = self.branch.as_ref().ok_or(Error::ReadOnly)?;
         let garbage = space.adopt(&volume.region, branch.id, &self.source.segments)?;
-        self.begin_writing(volume, space)?;
+        self.begin_writing(volume, space, Adoption::Done)?;
         Ok(garbage)
     }
 
-    /// Becomes the writer of its branch, which has nothing but what `space` knows.
+    /// Becomes the writer of its branch, of which `space` may know everything, or not yet.
     pub(crate) fn begin_writing<P: Platform>(
         &mut self,
         volume: &Volume<P>,
         space: Space,
+        adoption: Adoption,
     ) -> Result<()> {
         let branch = self.branch.as_ref().ok_or(Error::ReadOnly)?;
         let segments = volume.geometry.segments()?;
         let owner = (branch.id, branch.slot);
         let log = LogWriter::new(segments, owner, branch.log, self.source.chain.as_ref())?;
-        self.writing = Some(Writing { log, space });
+        self.writing = Some(Writing { log, space, adoption, rewritten: false });
         Ok(())
+    }
+
+    /// Whether the writer knows all segments of its branch.
+    pub(crate) fn has_adopted(&self) -> bool {
+        self.writing.as_ref().is_none_or(|writing| writing.adoption == Adoption::Done)
+    }
+
+    /// Makes sure that the writer knows all segments of its branch.
+    pub(crate) fn adopt<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        company: &mut Company,
+    ) -> Result<()> {
+        let (Some(branch), Some(writing)) = (&self.branch, &mut self.writing) else {
+            return Ok(());
+        };
+        if writing.adoption == Adoption::BeforeWriting {
+            let mut garbage =
+                writing.space.adopt(&volume.region, branch.id, &self.source.segments)?;
+            garbage.retain(|segment| Some(segment.index) != writing.log.spare());
+            writing.adoption = Adoption::Done;
+            let stamp = self.stamp();
+            company.reclaim.segments(&garbage, stamp);
+        }
+        Ok(())
+    }
+
+    /// Whether this mount may have made something superfluous that its branch has from its parent.
+    pub(crate) fn leaves_garbage(&self) -> bool {
+        let writing = self.writing.as_ref();
+        writing.is_some_and(|writing| writing.rewritten || writing.space.has_emptied())
     }
 
     /// Whether segments of committed branches have to be passed on. That can wait: nobody needs it
@@ -297,6 +349,12 @@ impl Current {
         }
     }
 
+    /// The mount is over.
+    pub(crate) fn leave(&mut self) {
+        self.ended = true;
+        self.writing = None;
+    }
+
     /// The state may be read from.
     pub(crate) const fn check_readable(&self) -> Result<()> {
         if self.ended || self.torn {
@@ -440,6 +498,7 @@ impl Current {
             })
         })?;
         self.source = Source { chain: writing.log.chain(segments)?, segments: chain };
+        writing.rewritten = true;
         if let Some(branch) = &mut self.branch {
             branch.log = writing.log.word();
         }

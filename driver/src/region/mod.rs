@@ -59,6 +59,11 @@ impl<B: Backing> Region<B> {
         Self { persistence, ..self }
     }
 
+    /// What it runs on.
+    pub const fn backing(&self) -> &B {
+        &self.backing
+    }
+
     /// On what medium it is.
     pub const fn persistence(&self) -> Persistence {
         self.persistence

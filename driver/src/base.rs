@@ -85,7 +85,8 @@ impl Base {
     ///
     /// [`Error::Corrupt`] or [`Error::Unsupported`].
     pub fn read<B: Backing>(region: &Region<B>, span: Span) -> Result<Self> {
-        let raw: BaseSuperblock = region.read(span.start)?;
+        let raw = region.read_large::<BaseSuperblock>(span.start)?;
+        let raw = raw.get()?;
         let corrupt = |what, at: u64| Error::Corrupt { what, at };
         if raw.magic.get() != base::MAGIC {
             return Err(corrupt("base superblock magic", u64::from(raw.magic.get())));

@@ -14,6 +14,7 @@
 
 use crate::branch::{self, Table};
 use crate::error::{Error, Result};
+use crate::reclaim::Stamp;
 use crate::region::{Backing, Fence, LoadOrder, Region, StoreOrder};
 use crate::storage::TryVec;
 use crate::superblock::Segments;
@@ -21,8 +22,8 @@ use crate::tree::{Actor, Tree};
 use daxfs_format::branch::BranchState;
 use daxfs_format::coordination::{
     MemberIndex, MemberRecord, MemberState, MemberWord, MEMBER_ACKNOWLEDGED_OFFSET,
-    MEMBER_FOLLOWING_OFFSET, MEMBER_HEARTBEAT_OFFSET, MEMBER_KERNEL_OFFSET, MEMBER_NAME_SIZE,
-    MEMBER_POSITION_OFFSET, MEMBER_SIZE, MEMBER_STATE_OFFSET,
+    MEMBER_FOLLOWING_OFFSET, MEMBER_HEARTBEAT_OFFSET, MEMBER_KERNEL_OFFSET, MEMBER_KNOWS_OFFSET,
+    MEMBER_NAME_SIZE, MEMBER_POSITION_OFFSET, MEMBER_SIZE, MEMBER_STATE_OFFSET,
 };
 use daxfs_format::{BranchId, RegionOffset, Slot};
 use zerocopy::IntoBytes;
@@ -92,7 +93,8 @@ impl Member {
             acknowledged: idle.sequence.into(),
             following: 0.into(),
             position: 0.into(),
-            reserved1: [0; 32],
+            knows: 0.into(),
+            reserved1: [0; 24],
         };
         // Everything but the state word, which others may change at any time.
         let behind = raw.as_bytes().get(MEMBER_KERNEL_OFFSET as usize..).unwrap_or(&[]);
@@ -199,6 +201,30 @@ impl Member {
         let at = field(segments, self.index, MEMBER_FOLLOWING_OFFSET)?;
         region.store(at, branch.map_or(0, BranchId::get), StoreOrder::Release)?;
         // The log is read after the owner can know of this: pairs with the fence in `Others::look`.
+        region.fence(Fence::Full);
+        Ok(())
+    }
+
+    /// Says that this member is going to look at branch `id`. Whether the branch is still there has to be
+    /// asked after this.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] (it cannot: geometry is checked).
+    pub fn learn<B: Backing>(
+        &self,
+        region: &Region<B>,
+        segments: &Segments,
+        id: BranchId,
+    ) -> Result<()> {
+        let at = field(segments, self.index, MEMBER_KNOWS_OFFSET)?;
+        let known = id.get().saturating_add(1);
+        // Relaxed, both: nobody else changes it, and the fence orders the store.
+        if region.load(at, LoadOrder::Relaxed)? < known {
+            region.store(at, known, StoreOrder::Relaxed)?;
+        }
+        // Either we see that the branch has ended, or whoever gives its space back sees that we know
+        // it: pairs with the fence in `Others::look`.
         region.fence(Fence::Full);
         Ok(())
     }
@@ -320,18 +346,17 @@ impl Others {
         Ok(())
     }
 
-    /// Whether every other member has followed the tree to `sequence`, and, where it shows
-    /// `branch`, that branch's log to the position.
+    /// Whether every other member that knows the branch of `stamp` has followed the tree to its
+    /// sequence, and, where it shows the branch of its position, that branch's log so far.
+    /// [`Self::look`] comes before it.
+    ///
+    /// Descendants have higher ids than their ancestors, so whoever has looked neither at a branch nor
+    /// at any with a higher id has seen nothing of it.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfBounds`] (it cannot: geometry is checked).
-    pub fn have_seen<B: Backing>(
-        &self,
-        tree: &Tree<'_, B>,
-        sequence: u64,
-        branch: Option<(BranchId, FollowPosition)>,
-    ) -> Result<bool> {
+    pub fn have_seen<B: Backing>(&self, tree: &Tree<'_, B>, stamp: &Stamp) -> Result<bool> {
         for other in self.list.iter() {
             if other.word.state == MemberState::Joining {
                 // It has not read anything yet.
@@ -341,10 +366,13 @@ impl Others {
                 // Acquire: pairs with the releasing stores of `Member`.
                 tree.region.load(field(tree.segments, other.index, offset)?, LoadOrder::Acquire)
             };
-            if word(MEMBER_ACKNOWLEDGED_OFFSET)? < sequence {
+            if word(MEMBER_KNOWS_OFFSET)? <= stamp.branch.get() {
+                continue;
+            }
+            if word(MEMBER_ACKNOWLEDGED_OFFSET)? < stamp.sequence {
                 return Ok(false);
             }
-            let Some((branch, position)) = branch else { continue };
+            let Some((branch, position)) = stamp.position else { continue };
             if word(MEMBER_FOLLOWING_OFFSET)? == branch.get()
                 && !FollowPosition(word(MEMBER_POSITION_OFFSET)?).has_reached(position)
             {

@@ -234,7 +234,11 @@ impl Space {
     /// [`Error::Corrupt`] if the map left the range (it cannot: geometry is checked).
     pub fn reclaim<B: Backing>(&mut self, region: &Region<B>, pages: Pages) -> Result<()> {
         for bit in pages.first..pages.first.saturating_add(pages.count) {
-            let Ok(index) = u32::try_from(bit / self.segments.pages()) else { break };
+            let Ok(index) =
+                u32::try_from(bit.checked_div(self.segments.pages()).unwrap_or(u64::MAX))
+            else {
+                break;
+            };
             let index = SegmentIndex::new(index);
             if !self.unuse(bit, index) || !self.owned.get(u64::from(index.get())) {
                 continue;

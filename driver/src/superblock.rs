@@ -167,8 +167,8 @@ impl Geometry {
         if region.size() < superblock::SIZE {
             return Err(Error::NotDaxfs { magic: 0 });
         }
-        let raw: Superblock = region.read(RegionOffset::new(0))?;
-        Self::parse(&raw, region.size())
+        let raw = region.read_large::<Superblock>(RegionOffset::new(0))?;
+        Self::parse(raw.get()?, region.size())
     }
 
     /// Checks a copy of the superblock of a range of `range` bytes.

@@ -11,9 +11,7 @@ use crate::region::{Backing, Region, StoreOrder};
 use crate::superblock::{Delta, Geometry, Span};
 use crate::tree::Tree;
 use daxfs_format::branch::{BranchName, MAX_BRANCHES, RECORD_SIZE};
-use daxfs_format::coordination::{
-    self, CoordinationBlock, TreeWord, DEFAULT_LEASE_MS, MAX_MEMBERS, MEMBER_SIZE,
-};
+use daxfs_format::coordination::{self, TreeWord, DEFAULT_LEASE_MS, MAX_MEMBERS, MEMBER_SIZE};
 use daxfs_format::extension::{ExtensionHeader, Incompat, EXTENSION_OFFSET, MAGIC, REVISION};
 use daxfs_format::segment::{DEFAULT_SHIFT, MAP_WORD_SIZE, SHIFT_RANGE};
 use daxfs_format::superblock::Superblock;
@@ -72,7 +70,8 @@ pub fn make_segmented<B: Backing>(region: &Region<B>, uuid: [u8; 16]) -> Result<
     if geometry.read_only_features {
         return Err(Error::ReadOnly);
     }
-    let mut superblock: Superblock = region.read(RegionOffset::new(0))?;
+    let mut copy = region.read_large::<Superblock>(RegionOffset::new(0))?;
+    let superblock = copy.get_mut()?;
     // An upgrade that was interrupted before its last store left an empty `main`.
     let again = superblock.extension.revision.get() == REVISION;
     for branch in Table::read(region, &geometry)?.iter() {
@@ -89,17 +88,12 @@ pub fn make_segmented<B: Backing>(region: &Region<B>, uuid: [u8; 16]) -> Result<
     let table = u64::from(geometry.branch_slots.min(MAX_BRANCHES)) * RECORD_SIZE;
     region.zero(geometry.branch_table.start, table)?;
     region.zero(RegionOffset::new(coordination), plan.area.saturating_sub(coordination))?;
-    region.write(
-        RegionOffset::new(coordination),
-        &CoordinationBlock {
-            magic: coordination::MAGIC.into(),
-            revision: coordination::REVISION.into(),
-            pad0: [0; 56],
-            tree: TreeWord::idle(1).to_word().into(),
-            slots_used: 0.into(),
-            reserved: [0; 4016],
-        },
-    )?;
+    // The coordination block, all of whose other bytes are zero.
+    let word = u64::from(coordination::MAGIC) | (u64::from(coordination::REVISION) << 32);
+    region.store(RegionOffset::new(coordination), word, StoreOrder::Relaxed)?;
+    let tree = RegionOffset::new(coordination).checked_add(coordination::TREE_OFFSET);
+    let tree = tree.ok_or(Error::NoSpace)?;
+    region.store(tree, TreeWord::idle(1).to_word(), StoreOrder::Relaxed)?;
 
     let next_ino = u64::from(base.inode_count()) + 1;
     superblock.active_branches = 0.into();
@@ -126,7 +120,7 @@ pub fn make_segmented<B: Backing>(region: &Region<B>, uuid: [u8; 16]) -> Result<
     region.copy_in(RegionOffset::new(0), superblock.as_bytes())?;
     // The same superblock as it will be, to make `main` with.
     superblock.extension.magic = MAGIC.into();
-    let segmented = Geometry::parse(&superblock, region.size())?;
+    let segmented = Geometry::parse(superblock, region.size())?;
     Tree::new(region, &segmented)?.create_root()?;
     // Release: whoever finds the magic (a peer that acquires it, or the next mount) finds the rest.
     let word = u64::from(MAGIC) | (u64::from(REVISION) << 32);

@@ -255,7 +255,7 @@ impl<P: Platform> Volume<P> {
         tree.pass_on(&table, None)?;
         reclaim.look(tree, &table)?;
         others.look(tree, Some(me))?;
-        reclaim.drain(tree, &others, None).map(|_| ())
+        reclaim.drain_branches(tree, &others)
     }
 
     /// The segments, if the image may be written to.

@@ -235,7 +235,7 @@ impl BranchName {
     /// The name's bytes, without terminator.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
     }
 
     /// The name as a record's field.

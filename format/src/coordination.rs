@@ -181,6 +181,8 @@ pub const MEMBER_ACKNOWLEDGED_OFFSET: u64 = 72;
 pub const MEMBER_FOLLOWING_OFFSET: u64 = 80;
 /// Offset within a record of [`MemberRecord::position`].
 pub const MEMBER_POSITION_OFFSET: u64 = 88;
+/// Offset within a record of [`MemberRecord::knows`].
+pub const MEMBER_KNOWS_OFFSET: u64 = 96;
 /// Size of the name field of a member record.
 pub const MEMBER_NAME_SIZE: usize = 32;
 
@@ -205,14 +207,16 @@ pub struct MemberRecord {
     pub following: U64,
     /// The position in that branch's log up to which the member has read.
     pub position: U64,
+    /// The member has looked at no branch with this id, or a higher one. Only grows.
+    pub knows: U64,
     /// Zero.
-    pub reserved1: [u8; 32],
+    pub reserved1: [u8; 24],
 }
 
 assert_layout!(
     MemberRecord, size 128,
     state @ 0, kernel @ 8, name @ 16, reserved0 @ 48, heartbeat @ 64, acknowledged @ 72,
-    following @ 80, position @ 88, reserved1 @ 96,
+    following @ 80, position @ 88, knows @ 96, reserved1 @ 104,
 );
 
 /// State of a member record.

@@ -9,7 +9,7 @@ use daxfs::upgrade::make_segmented;
 use daxfs_format::base::{
     self, BaseDirent, BaseFeatures, BaseInode, BaseSuperblock, DIRENT_SIZE, INODE_SIZE, encode_dev,
 };
-use daxfs_format::branch::RECORD_SIZE;
+use daxfs_format::branch::{MAX_BRANCHES, RECORD_SIZE};
 use daxfs_format::mode::FileType;
 use daxfs_format::superblock::{self, Superblock};
 use daxfs_format::{BLOCK_SIZE, NAME_MAX, VERSION};
@@ -57,6 +57,8 @@ const SEGMENT: u64 = 64 * 1024;
 pub struct ImageBuilder {
     kind: Kind,
     sorted: bool,
+    /// Bytes of the delta region, and records of the branch table.
+    room: (u64, u32),
 }
 
 /// Names, and the inodes they name.
@@ -81,7 +83,7 @@ impl ImageBuilder {
     /// Makes images of `kind`, with sorted directories.
     #[must_use]
     pub const fn new(kind: Kind) -> Self {
-        Self { kind, sorted: true }
+        Self { kind, sorted: true, room: (DELTA_SIZE, BRANCHES) }
     }
 
     /// Makes images whose directories are in no order, and do not say they were.
@@ -90,13 +92,19 @@ impl ImageBuilder {
         Self { sorted: false, ..self }
     }
 
+    /// Makes images with a full branch table and a delta region of `delta` bytes.
+    #[must_use]
+    pub const fn roomy(self, delta: u64) -> Self {
+        Self { room: (delta, MAX_BRANCHES), ..self }
+    }
+
     /// An image of the tree.
     #[must_use]
     pub fn build(self) -> Image {
         let base = self.base();
         let (table, delta) = match self.kind {
             Kind::Static => (0, 0),
-            Kind::Plain | Kind::Segmented => (u64::from(BRANCHES) * RECORD_SIZE, DELTA_SIZE),
+            Kind::Plain | Kind::Segmented => (u64::from(self.room.1) * RECORD_SIZE, self.room.0),
         };
         let base_offset = superblock::SIZE + table;
         let delta_offset = base_offset + base.len() as u64;
@@ -111,7 +119,7 @@ impl ImageBuilder {
         raw.next_inode_id = (ino::COUNT + 1).into();
         if self.kind != Kind::Static {
             raw.branch_table_offset = superblock::SIZE.into();
-            raw.branch_table_entries = BRANCHES.into();
+            raw.branch_table_entries = self.room.1.into();
             raw.next_branch_id = 1.into();
             raw.delta_region_offset = delta_offset.into();
             raw.delta_region_size = delta.into();

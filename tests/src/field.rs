@@ -266,6 +266,7 @@ impl Catalogue<'_> {
                     acknowledged,
                     following,
                     position,
+                    knows,
                     reserved1,
                 }
             );

@@ -11,14 +11,24 @@
 //! | [`walk`] | every operation on everything, bounded |
 //! | [`cases`] | many small cases, each of which may neither panic nor hang |
 //! | [`patch`] | images as a template and patches: what fuzzers change |
+//! | [`reference`] | a filesystem in ordinary memory: what the engine is compared with |
+//! | [`racer`] | a member at work beside others, on a branch that says of itself whether it is whole |
+//! | [`checkpoint`] | a program that saves its state, to be killed |
+//! | [`processes`] | members in processes of their own |
+//! | [`arena`] | an image that members race on, and what has to hold when they are done |
 
 #![forbid(unsafe_code)]
 
+pub mod arena;
 pub mod builder;
 pub mod cases;
+pub mod checkpoint;
 pub mod entries;
 pub mod field;
 pub mod history;
 pub mod image;
 pub mod patch;
+pub mod processes;
+pub mod racer;
+pub mod reference;
 pub mod walk;

@@ -327,6 +327,39 @@ fn a_member_that_rests_for_the_lease_is_expired_and_its_branch_ends() {
     image.check();
 }
 
+#[test]
+fn a_mount_that_ends_takes_its_branches_with_it_unless_they_are_kept() {
+    let image = Image::new();
+    let branches = || {
+        let mut names = Vec::new();
+        let mut look = |branch: &daxfs::BranchInfo| {
+            if branch.is_live() {
+                names.push(branch.name.to_string());
+            }
+        };
+        image.volume().branches(&mut look).unwrap();
+        names.sort();
+        names
+    };
+    let mount = image.writer("outer");
+    mount.create_branch(&name("inner"), None).unwrap();
+    mount.create_branch(&name("innermost"), None).unwrap();
+    put(&mount, "/f", b"f");
+    mount.unmount().unwrap();
+    assert_eq!(branches(), ["main"]);
+    let mount = image.try_mount(&MountOptions { keep: true, ..writing("outer") }).unwrap();
+    mount.create_branch(&name("inner"), None).unwrap();
+    mount.unmount().unwrap();
+    assert_eq!(branches(), ["inner", "main", "outer"]);
+    // What has a child that is somebody else's stays, too.
+    let mount = image.writer("outer2");
+    let child = name("child");
+    image.volume().create_branch(&child, &name("inner")).unwrap();
+    mount.switch(&name("inner")).unwrap();
+    mount.unmount().unwrap();
+    assert_eq!(branches(), ["child", "inner", "main", "outer", "outer2"]);
+}
+
 fn heartbeat_of(volume: &Volume<StdPlatform>, member: Option<u8>) -> u64 {
     let mut heartbeat = None;
     let mut look = |info: &daxfs::MemberInfo| {
@@ -418,6 +451,21 @@ fn writing_over_own_pages_goes_on_while_others_read_and_write() {
     let mount = image.writer("b");
     assert_eq!(mount.getattr(ino).unwrap().mtime, mtime);
     assert_eq!(get(&mount, "/f").unwrap(), expected);
+}
+
+#[test]
+fn branches_made_after_a_death_do_not_wait_for_it_to_be_confirmed() {
+    let image = Image::with_delta(8 << 20);
+    let dead = image.writer("dead");
+    put(&dead, "/f", &[1; 500_000]);
+    // It has ended without a word; nobody confirms its death.
+    std::mem::forget(dead);
+    let mount = image.writer("main");
+    for round in 0..600_u32 {
+        mount.create_branch(&name("attempt"), None).unwrap();
+        put(&mount, "/f", &[round as u8; 2_000_000]);
+        mount.abort().unwrap();
+    }
 }
 
 #[test]

@@ -178,7 +178,8 @@ impl Index {
             let id = match self.page(ino, page) {
                 Some(PageRef::Private(id)) => id,
                 old => {
-                    let mut content: super::PrivatePage = [0; BLOCK_SIZE as usize];
+                    let mut content = super::PrivatePage::new();
+                    content.resize(BLOCK_SIZE as usize, 0)?;
                     if page.saturating_mul(BLOCK_SIZE) < size {
                         self.read(view, ino, page.saturating_mul(BLOCK_SIZE), &mut content)?;
                     }

@@ -55,8 +55,8 @@ impl<B: Backing> Clone for View<'_, B> {
 }
 impl<B: Backing> Copy for View<'_, B> {}
 
-/// A page of private memory, for content that came inline in a log.
-pub type PrivatePage = [u8; BLOCK_SIZE as usize];
+/// A page of private memory, for content that came inline in a log: as many bytes as a page has.
+pub type PrivatePage = TryVec<u8>;
 
 /// The flattened changes of a branch and its ancestors.
 pub struct Index {
@@ -465,6 +465,7 @@ impl Index {
             + self.names.memory()
             + self.pages.memory()
             + self.private.memory()
+            + self.private.len().saturating_mul(BLOCK_SIZE as usize)
     }
 
     /// Changed inodes and changed names.

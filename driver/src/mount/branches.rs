@@ -59,6 +59,9 @@ impl<P: Platform> Mount<P> {
             return self.load_owned(&mut state, (slot, id), Adoption::Done);
         }
         held.push((here.slot, here.id))?;
+        if let Some(me) = &company.me {
+            me.learn(&self.volume.region, self.volume.geometry.segments()?, id)?;
+        }
         company.reclaim.forget_pages();
         // The child says what its parent says: nothing has to be replayed.
         let table = Table::read(&self.volume.region, &self.volume.geometry)?;
@@ -299,11 +302,7 @@ impl<P: Platform> Mount<P> {
 }
 
 /// What this mount may do on `parent`, to which it returns.
-fn rights(
-    held: &mut TryVec<(Slot, BranchId)>,
-    parent: &Branch,
-    me: MemberIndex,
-) -> Access {
+fn rights(held: &mut TryVec<(Slot, BranchId)>, parent: &Branch, me: MemberIndex) -> Access {
     let was_held = held.iter().any(|&(_, id)| id == parent.id);
     held.retain(|&(_, id)| id != parent.id);
     if was_held && parent.word.owner == Some(me) {

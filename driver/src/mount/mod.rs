@@ -39,11 +39,11 @@ use crate::region::{Backing, Region};
 use crate::space::Space;
 use crate::storage::TryVec;
 use crate::superblock::{Delta, Geometry};
-use crate::tree::{Keep, Tree};
+use crate::tree::{Actor, Keep, Tree};
 use crate::upgrade;
 use crate::volume::Volume;
 use daxfs_format::branch::BranchName;
-use daxfs_format::coordination::TreeWord;
+use daxfs_format::coordination::{MemberIndex, TreeWord};
 use daxfs_format::{BranchId, Slot};
 use state::{Adoption, Company, Current};
 
@@ -234,6 +234,9 @@ impl<P: Platform> Mount<P> {
         adoption: Adoption,
     ) -> Result<Current> {
         let tree = Tree::new(&volume.region, &volume.geometry)?;
+        if let Some(me) = &company.me {
+            me.learn(tree.region, tree.segments, id)?;
+        }
         let idle = tree.settle()?;
         let mut table = Table::read(&volume.region, &volume.geometry)?;
         // Segments of what was committed into the branch are the branch's.
@@ -248,7 +251,7 @@ impl<P: Platform> Mount<P> {
             Current::load_to_write(volume, (branch, &table), idle, adoption)?;
         company.reclaim.segments(&garbage, current.stamp());
         current.refresh(volume, company)?;
-        current.drain(volume, company)?;
+        current.drain_all(volume, company)?;
         Ok(current)
     }
 
@@ -257,6 +260,7 @@ impl<P: Platform> Mount<P> {
         let tree = Tree::new(&volume.region, &volume.geometry)?;
         if let (Some(me), Delta::Segmented(segments)) = (&company.me, &volume.geometry.delta) {
             me.follow(&volume.region, segments, Some(branch.id))?;
+            me.learn(&volume.region, segments, branch.id)?;
         }
         let idle = tree.settle()?;
         let table = Table::read(&volume.region, &volume.geometry)?;
@@ -268,7 +272,8 @@ impl<P: Platform> Mount<P> {
     }
 
     /// Ends the mount. An uncommitted branch without live children is discarded, unless the mount
-    /// keeps it; `main` stays in any case, and so do branches with children, for anybody to mount.
+    /// keeps it, and so are those on the way to it that are this mount's; `main` stays in any case, and
+    /// so do branches with children, for anybody to mount.
     ///
     /// # Errors
     ///
@@ -304,21 +309,28 @@ impl<P: Platform> Mount<P> {
             if let Some(writing) = &mut current.writing {
                 result = result.and(writing.log.close(&self.volume.region, tree.segments));
             }
-            let aborted = if self.keep || branch.parent.is_none() {
-                Err(Error::ReadOnly)
-            } else {
-                tree.abort(branch.slot, branch.id, crate::tree::Actor::Member(me))
-            };
-            if aborted.is_err() {
-                result = result.and(tree.release(branch.slot, branch.id, me));
-            }
+            result = result.and(self.discard(&tree, (branch.slot, branch.id), me));
         }
-        for &(slot, id) in held.iter() {
-            result = result.and(tree.release(slot, id, me));
+        // The nearest ancestor first: it has a live child no more.
+        for &branch in held.iter().rev() {
+            result = result.and(self.discard(&tree, branch, me));
         }
         // What this mount discarded can go at once where nobody else looks at it.
         let _ = current.refresh(&self.volume, company);
         result.and(company.give_back(&tree, None))
+    }
+
+    /// Discards a branch of this mount, or makes it nobody's, if it is to stay.
+    fn discard(
+        &self,
+        tree: &Tree<'_, P::Backing>,
+        (slot, id): (Slot, BranchId),
+        me: MemberIndex,
+    ) -> Result<()> {
+        if !self.keep && tree.abort(slot, id, Actor::Member(me)).is_ok() {
+            return Ok(());
+        }
+        tree.release(slot, id, me)
     }
 
     /// Shows the others that this mount lives, follows what they did, gives back what nobody needs
@@ -352,7 +364,7 @@ impl<P: Platform> Mount<P> {
         if company.others.watch(&tree, now)? {
             current.refresh(&self.volume, company)?;
         }
-        current.drain(&self.volume, company)?;
+        current.drain_all(&self.volume, company)?;
         current.check_readable()
     }
 
@@ -471,6 +483,7 @@ impl Company {
         tree.pass_on(&table, None)?;
         self.reclaim.look(tree, &table)?;
         self.others.look(tree, self.me.as_ref())?;
-        self.reclaim.drain(tree, &self.others, space).map(|_| ())
+        self.reclaim.drain(tree, &self.others, space)?;
+        self.reclaim.drain_branches(tree, &self.others)
     }
 }

@@ -19,7 +19,7 @@ use crate::tree::Tree;
 use crate::volume::Volume;
 use daxfs_format::branch::{BranchName, BranchState};
 use daxfs_format::coordination::TreeWord;
-use daxfs_format::{Ino, LogPosition, BLOCK_SIZE};
+use daxfs_format::{BranchId, Ino, LogPosition, BLOCK_SIZE};
 
 /// The writing half of a mount that owns its branch.
 pub(crate) struct Writing {
@@ -522,6 +522,7 @@ impl Current {
 
     /// The stamp for what this mount has just put out of sight.
     pub(crate) fn stamp(&self) -> Stamp {
+        let branch = self.branch.map_or(BranchId::NONE, |branch| branch.id);
         let position = match (&self.branch, &self.writing) {
             (Some(branch), Some(writing)) => {
                 let at = writing.log.position();
@@ -529,7 +530,7 @@ impl Current {
             }
             _ => None,
         };
-        Stamp { sequence: self.tree.sequence, position }
+        Stamp { branch, sequence: self.tree.sequence, position }
     }
 
     /// Gives back what nobody can see any more.
@@ -544,7 +545,21 @@ impl Current {
         let tree = Tree::new(&volume.region, &volume.geometry)?;
         company.others.look(&tree, company.me.as_ref())?;
         let space = self.writing.as_mut().map(|writing| &mut writing.space);
-        company.reclaim.drain(&tree, &company.others, space).map(|_| ())
+        company.reclaim.drain(&tree, &company.others, space)
+    }
+
+    /// Gives back what nobody can see any more, of discarded branches, too.
+    pub(crate) fn drain_all<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        company: &mut Company,
+    ) -> Result<()> {
+        self.drain(volume, company)?;
+        if company.reclaim.is_empty() || company.me.is_none() {
+            return Ok(());
+        }
+        let tree = Tree::new(&volume.region, &volume.geometry)?;
+        company.reclaim.drain_branches(&tree, &company.others)
     }
 
     /// Makes sure that the branch has a log of its own.

@@ -20,9 +20,11 @@
 //! that were on their way, which nothing refers to.
 
 mod backing;
+mod large;
 mod slice;
 
 pub use backing::{Backing, Fence, LoadOrder, MappedRange, StoreOrder};
+pub use large::Large;
 pub use slice::{SharedSlice, SharedSliceMut};
 
 use crate::error::{Error, Result};

@@ -50,9 +50,19 @@ pub(super) fn remove<T>(vec: &mut Vec<T>, index: usize) -> Option<T> {
     vec.remove(index).ok()
 }
 
-/// Keeps the elements for which `keep` holds.
+/// Keeps the elements for which `keep` holds. (The kernel's own could panic, as far as the compiler
+/// can see.)
 pub(super) fn retain<T>(vec: &mut Vec<T>, mut keep: impl FnMut(&T) -> bool) {
-    vec.retain(|value| keep(value));
+    let mut kept = 0;
+    for at in 0..vec.len() {
+        let Some((before, from)) = vec.as_mut_slice().split_at_mut_checked(at) else { break };
+        let Some(value) = from.first_mut().filter(|value| keep(value)) else { continue };
+        if let Some(place) = before.get_mut(kept) {
+            core::mem::swap(place, value);
+        }
+        kept += 1;
+    }
+    vec.truncate(kept);
 }
 
 /// Appends a copy of `values`.

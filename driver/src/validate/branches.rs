@@ -28,8 +28,8 @@ pub(super) fn check<B: Backing>(
     report: &mut Report<'_>,
 ) -> Result<()> {
     let before = report.summary.problems;
-    let superblock: Superblock = region.read(RegionOffset::new(0))?;
-    records(region, geometry, &superblock, report)?;
+    let superblock = region.read_large::<Superblock>(RegionOffset::new(0))?;
+    records(region, geometry, superblock.get()?, report)?;
     if let Delta::Segmented(segments) = &geometry.delta {
         coordination(region, geometry, segments, report)?;
         members(region, segments, report)?;
@@ -201,7 +201,8 @@ fn coordination<B: Backing>(
     report: &mut Report<'_>,
 ) -> Result<()> {
     let subject = Subject::Coordination;
-    let raw: CoordinationBlock = region.read(segments.coordination.start)?;
+    let raw = region.read_large::<CoordinationBlock>(segments.coordination.start)?;
+    let raw = raw.get()?;
     let magic = u64::from(raw.magic.get());
     report.expect(magic == u64::from(coordination::MAGIC), subject, "magic", magic);
     let revision = u64::from(raw.revision.get());
@@ -337,7 +338,8 @@ fn log_header<B: Backing>(
     report: &mut Report<'_>,
 ) -> Result<()> {
     let subject = Subject::Segment(index.get());
-    let superblock: Superblock = region.read(RegionOffset::new(0))?;
+    let superblock = region.read_large::<Superblock>(RegionOffset::new(0))?;
+    let superblock = superblock.get()?;
     let raw: LogSegmentHeader = region.read(segments.start_of(index)?)?;
     let zero = raw.reserved0.get() == 0 && raw.reserved.iter().all(|&b| b == 0);
     report.expect(zero, subject, "reserved bytes are not zero", 0);

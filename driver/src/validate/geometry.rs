@@ -17,7 +17,8 @@ pub(super) fn check<B: Backing>(
     base: &Base,
     report: &mut Report<'_>,
 ) -> Result<()> {
-    let raw: Superblock = region.read(RegionOffset::new(0))?;
+    let raw = region.read_large::<Superblock>(RegionOffset::new(0))?;
+    let raw = raw.get()?;
     let subject = Subject::Superblock;
     let is_static = geometry.branch_slots == 0;
     let flags = raw.flags.get();
@@ -63,7 +64,8 @@ pub(super) fn check<B: Backing>(
     }
     extension(&raw.extension, geometry, report);
 
-    let raw: BaseSuperblock = region.read(geometry.base.start)?;
+    let raw = region.read_large::<BaseSuperblock>(geometry.base.start)?;
+    let raw = raw.get()?;
     let subject = Subject::BaseSuperblock;
     let flags = raw.flags.get();
     report.expect(flags == 0, subject, "unknown flags", flags.into());

@@ -3,15 +3,13 @@
 //!
 //! `PROPTEST_CASES=N cargo test --test engine_model` runs more cases.
 
-mod reference;
-
 use daxfs::std_platform::{MappedFile, StdPlatform};
 use daxfs::{
     Access, BranchName, Errno, FileType, Ino, LastLink, Mount, MountOptions, NewInode, Region,
     RenameMode, SetAttributes, validate,
 };
+use daxfs_tests::reference::{self, Branches, Content, Node, ROOT, Tree};
 use proptest::prelude::*;
-use reference::{Branches, Content, Node, ROOT, Tree};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,29 +1,51 @@
 //! A filesystem in ordinary memory: what the engine is compared with. Simple on purpose.
+//!
+//! Its methods panic where a test that uses them is wrong.
 
 use daxfs::{Errno, FileType, RenameMode};
 use std::collections::BTreeMap;
 
+/// What names refer to.
 pub type Id = u64;
+/// What an operation returns.
 pub type Outcome<T = ()> = Result<T, Errno>;
+/// The root directory.
 pub const ROOT: Id = 1;
 
+/// What is particular to a kind of file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
+    /// A regular file's bytes.
     File(Vec<u8>),
+    /// A directory's names.
     Directory(BTreeMap<Vec<u8>, Id>),
+    /// A symbolic link's target.
     Symlink(Vec<u8>),
-    Special { kind: FileType, rdev: u32 },
+    /// Something else.
+    Special {
+        /// What.
+        kind: FileType,
+        /// Its device number.
+        rdev: u32,
+    },
 }
 
+/// A file, of whatever kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
+    /// Permission bits.
     pub permissions: u32,
+    /// Owner.
     pub uid: u32,
+    /// Group.
     pub gid: u32,
+    /// The rest.
     pub content: Content,
 }
 
 impl Node {
+    /// What it is.
+    #[must_use]
     pub fn kind(&self) -> FileType {
         match &self.content {
             Content::File(_) => FileType::Regular,
@@ -41,7 +63,15 @@ pub struct Tree {
     next: Id,
 }
 
+impl Default for Tree {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Tree {
+    /// An empty root directory.
+    #[must_use]
     pub fn new() -> Self {
         let root = Node {
             permissions: 0o755,
@@ -52,10 +82,17 @@ impl Tree {
         Self { nodes: BTreeMap::from([(ROOT, root)]), next: 2 }
     }
 
+    /// The file `id`.
+    #[must_use]
     pub fn node(&self, id: Id) -> &Node {
         &self.nodes[&id]
     }
 
+    /// The names in directory `id`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTDIR`.
     pub fn entries(&self, id: Id) -> Outcome<&BTreeMap<Vec<u8>, Id>> {
         match &self.node(id).content {
             Content::Directory(entries) => Ok(entries),
@@ -71,6 +108,10 @@ impl Tree {
     }
 
     /// The directory a path of plain names lies in, and its last name.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`, `ENOTDIR`.
     pub fn parent<'p>(&self, path: &'p [Vec<u8>]) -> Outcome<(Id, &'p [u8])> {
         let (last, dirs) = path.split_last().unwrap();
         let mut at = ROOT;
@@ -85,6 +126,11 @@ impl Tree {
         self.entries(dir)?.get(name).copied().ok_or(Errno::ENOENT)
     }
 
+    /// What a path of plain names leads to.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`, `ENOTDIR`.
     pub fn find(&self, path: &[Vec<u8>]) -> Outcome<Id> {
         let mut at = ROOT;
         for name in path {
@@ -93,6 +139,11 @@ impl Tree {
         Ok(at)
     }
 
+    /// Puts a new file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As POSIX has it.
     pub fn make(&mut self, path: &[Vec<u8>], node: Node) -> Outcome<Id> {
         let (dir, name) = self.parent(path)?;
         if self.entries(dir)?.contains_key(name) {
@@ -106,6 +157,11 @@ impl Tree {
         Ok(id)
     }
 
+    /// The content of the regular file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As POSIX has it; `EINVAL` for special files.
     pub fn file_mut(&mut self, path: &[Vec<u8>]) -> Outcome<&mut Vec<u8>> {
         let id = self.find(path)?;
         match &mut self.nodes.get_mut(&id).unwrap().content {
@@ -115,6 +171,11 @@ impl Tree {
         }
     }
 
+    /// Writes to the regular file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::file_mut`].
     pub fn write(&mut self, path: &[Vec<u8>], offset: usize, data: &[u8]) -> Outcome {
         let file = self.file_mut(path)?;
         if data.is_empty() {
@@ -127,11 +188,21 @@ impl Tree {
         Ok(())
     }
 
+    /// The file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::find`].
     pub fn node_mut(&mut self, path: &[Vec<u8>]) -> Outcome<&mut Node> {
         let id = self.find(path)?;
         Ok(self.nodes.get_mut(&id).unwrap())
     }
 
+    /// Removes the file, or the directory, at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As POSIX has it.
     pub fn remove(&mut self, path: &[Vec<u8>], directory: bool) -> Outcome {
         let (dir, name) = self.parent(path)?;
         let id = self.step(dir, name)?;
@@ -161,6 +232,11 @@ impl Tree {
         }
     }
 
+    /// Renames, replaces or exchanges.
+    ///
+    /// # Errors
+    ///
+    /// As POSIX has it.
     pub fn rename(&mut self, from: &[Vec<u8>], to: &[Vec<u8>], mode: RenameMode) -> Outcome {
         let (old_dir, old_name) = self.parent(from)?;
         let (new_dir, new_name) = self.parent(to)?;
@@ -209,15 +285,20 @@ impl Tree {
 /// A branch of the reference.
 #[derive(Clone, Debug)]
 pub struct Branch {
+    /// Its name.
     pub name: String,
+    /// Its parent's; none for the root branch.
     pub parent: Option<String>,
+    /// What it says.
     pub tree: Tree,
 }
 
 /// All branches of the reference, and which one is mounted.
 #[derive(Clone, Debug)]
 pub struct Branches {
+    /// All of them.
     pub all: Vec<Branch>,
+    /// The one that is mounted.
     pub current: String,
     /// Whether the current branch may be written to, if no child freezes it.
     pub writable: bool,
@@ -226,19 +307,29 @@ pub struct Branches {
 }
 
 impl Branches {
+    /// The branch called `name`.
+    #[must_use]
     pub fn get(&self, name: &str) -> Option<&Branch> {
         self.all.iter().find(|b| b.name == name)
     }
 
+    /// What is mounted.
+    #[must_use]
     pub fn tree(&self) -> &Tree {
         &self.get(&self.current).unwrap().tree
     }
 
+    /// Whether a branch has children.
+    #[must_use]
     pub fn has_children(&self, name: &str) -> bool {
         self.all.iter().any(|b| b.parent.as_deref() == Some(name))
     }
 
     /// The current tree, if it may be written to.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS`.
     pub fn tree_mut(&mut self) -> Outcome<&mut Tree> {
         if !self.writable || self.has_children(&self.current) {
             return Err(Errno::EROFS);
@@ -247,6 +338,11 @@ impl Branches {
         Ok(&mut self.all.iter_mut().find(|b| b.name == current).unwrap().tree)
     }
 
+    /// Makes a branch and moves to it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`, `EEXIST`.
     pub fn create(&mut self, name: &str, parent: Option<&str>) -> Outcome {
         let parent = parent.unwrap_or(&self.current).to_owned();
         let tree = self.get(&parent).ok_or(Errno::ENOENT)?.tree.clone();
@@ -264,6 +360,11 @@ impl Branches {
         Ok(())
     }
 
+    /// Moves to a branch.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`.
     pub fn switch(&mut self, name: &str) -> Outcome {
         self.get(name).ok_or(Errno::ENOENT)?;
         if self.current != name || !self.writable {
@@ -291,6 +392,11 @@ impl Branches {
         self.current = parent;
     }
 
+    /// Discards the current branch.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS`, `EBUSY`, `EINVAL`.
     pub fn abort(&mut self) -> Outcome {
         let branch = self.may_end()?;
         self.all.retain(|b| b.name != branch.name);
@@ -298,6 +404,11 @@ impl Branches {
         Ok(())
     }
 
+    /// Commits the current branch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::abort`].
     pub fn commit(&mut self) -> Outcome {
         let branch = self.may_end()?;
         let parent = branch.parent.unwrap();

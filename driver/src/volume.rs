@@ -276,15 +276,15 @@ impl<P: Platform> Volume<P> {
         table: &Table,
         branch: &Branch,
         space: Option<&mut Space>,
-    ) -> Result<(Index, Source)> {
+        index: &mut Index,
+    ) -> Result<Source> {
         // Inline data can fill no more pages than the delta region has, when written honestly.
         let private = match &self.geometry.delta {
             Delta::Plain(delta) => delta.len / BLOCK_SIZE,
             _ => self.geometry.total_size / BLOCK_SIZE / 16,
         };
-        let mut index = Index::new(&self.base, self.platform.random(), private);
-        let source = self.replay_on().branch(&mut index, space, table, branch)?;
-        Ok((index, source))
+        index.clear(&self.base, self.platform.random(), private);
+        self.replay_on().branch(index, space, table, branch)
     }
 
     /// A replay over this image.

@@ -129,6 +129,12 @@ impl Index {
         }
     }
 
+    /// Forgets everything: as [`Self::new`], in place.
+    #[inline(never)]
+    pub fn clear(&mut self, base: &Base, seed: u64, private_pages: u64) {
+        *self = Self::new(base, seed, private_pages);
+    }
+
     /// The lowest inode number never used.
     #[must_use]
     pub const fn next_ino(&self) -> Ino {

@@ -205,7 +205,7 @@ impl<P: Platform> Mount<P> {
             let back = Adoption::BeforeWriting;
             return self.load_owned(&mut state, (parent.slot, parent.id), back);
         }
-        state.current = Self::follow(&self.volume, &mut state.company, &parent)?;
+        self.follow(&mut state, &parent)?;
         self.volume.platform.switched();
         Ok(())
     }
@@ -295,7 +295,7 @@ impl<P: Platform> Mount<P> {
         branch: (Slot, BranchId),
         adoption: Adoption,
     ) -> Result<()> {
-        state.current = Self::own(&self.volume, &mut state.company, branch, adoption)?;
+        self.own(state, branch, adoption)?;
         self.volume.platform.switched();
         Ok(())
     }

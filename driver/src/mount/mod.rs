@@ -111,6 +111,23 @@ impl<P: Platform> Mount<P> {
     /// [`Error::ReadOnly`] for writing to a static image, [`Error::NoSuchBranch`], and the errors of
     /// making a branch.
     pub fn new(platform: P, region: Region<P::Backing>, options: &MountOptions) -> Result<Self> {
+        let mount = Self::prepare(platform, region, options)?;
+        mount.enter(options)?;
+        Ok(mount)
+    }
+
+    /// The first half of [`Self::new`], for kernels, whose stacks are small: what it returns can be
+    /// put where it is to stay before [`Self::enter`] fills it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    #[inline(never)]
+    pub fn prepare(
+        platform: P,
+        region: Region<P::Backing>,
+        options: &MountOptions,
+    ) -> Result<Self> {
         if options.validate {
             let mut first = None;
             crate::validate::validate(&platform, &region, &mut |problem| {
@@ -135,8 +152,11 @@ impl<P: Platform> Mount<P> {
             }
             volume.writable()?;
         }
-        let mut company =
-            Company { me: None, others: Others::default(), reclaim: Reclaim::default() };
+        let mut state = State {
+            current: Current::base(&volume)?,
+            company: Company { me: None, others: Others::default(), reclaim: Reclaim::default() },
+            held: TryVec::new(),
+        };
         if matches!(volume.geometry.delta, Delta::Segmented(_)) && volume.region.is_writable() {
             let tree = Tree::new(&volume.region, &volume.geometry)?;
             if options.exclusive {
@@ -145,37 +165,41 @@ impl<P: Platform> Mount<P> {
             let name = options.name.as_ref().map_or(&b"kernel"[..], BranchName::as_bytes);
             let identity = Identity::new(volume.platform.kernel_id(), name);
             let me = Member::join(&tree, &identity)?;
-            company.me = Some(me);
+            state.company.me = Some(me);
             volume.heartbeat = Some(me.heartbeat(tree.segments)?);
         }
-        let current = match Self::enter(&volume, &mut company, options) {
-            Ok(current) => current,
-            Err(error) => {
-                if let Some(me) = company.me {
-                    let _ = me.leave(&Tree::new(&volume.region, &volume.geometry)?);
-                }
-                return Err(error);
-            }
-        };
-        let state = State { current, company, held: TryVec::new() };
         Ok(Self { volume, access: options.access, keep: options.keep, state: Lock::new(state)? })
     }
 
-    /// Goes to the branch the options ask for, which is made if they ask for that.
-    fn enter(volume: &Volume<P>, company: &mut Company, options: &MountOptions) -> Result<Current> {
+    /// Goes to the branch the options ask for, which is made if they ask for that. The second half of
+    /// [`Self::new`], with the same options. After an error the mount is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn enter(&self, options: &MountOptions) -> Result<()> {
+        let entered = self.go_in(&mut self.state.write(), options);
+        if entered.is_err() {
+            // The first error is the one to tell.
+            let _ = self.leave();
+        }
+        entered
+    }
+
+    fn go_in(&self, state: &mut State, options: &MountOptions) -> Result<()> {
+        let volume = &self.volume;
         let name = options.branch.unwrap_or(BranchName::main());
         match &volume.geometry.delta {
             Delta::Segmented(_) => {}
             Delta::None | Delta::Plain(_) => {
                 // What v3 leaves behind: branches to look at, or none.
                 let table = Table::read(&volume.region, &volume.geometry)?;
-                let idle = TreeWord::idle(0);
                 return match table.named(&name) {
-                    Ok(branch) => Current::load(volume, Some((*branch, &table)), idle),
+                    Ok(branch) => state.current.load(volume, (*branch, &table), TreeWord::idle(0)),
                     Err(error) if options.branch.is_some() && name != BranchName::main() => {
                         Err(error)
                     }
-                    Err(_) => Current::load(volume, None, idle),
+                    Err(_) => Ok(()),
                 };
             }
         }
@@ -184,23 +208,27 @@ impl<P: Platform> Mount<P> {
         let table = Table::read(&volume.region, &volume.geometry)?;
         if options.access == Access::ReadOnly {
             let branch = *table.named(&name)?;
-            return Self::follow(volume, company, &branch);
+            return self.follow(state, &branch);
         }
-        match table.named(&name) {
+        let me = state.company.me.as_ref().ok_or(Error::ReadOnly)?.index();
+        let (slot, id) = match table.named(&name) {
             Ok(branch) => {
-                let (slot, id) = (branch.slot, branch.id);
-                let me = company.me.as_ref().ok_or(Error::ReadOnly)?.index();
-                tree.claim(slot, id, me, Keep(options.keep))?;
-                Self::own(volume, company, (slot, id), Adoption::Done)
+                tree.claim(branch.slot, branch.id, me, Keep(options.keep))?;
+                (branch.slot, branch.id)
             }
             Err(Error::NoSuchBranch { .. }) => {
                 let parent = options.parent.unwrap_or(BranchName::main());
-                let (slot, id) =
-                    Self::make_branch(volume, company, None, (&name, &parent), Keep(options.keep))?;
-                Self::own(volume, company, (slot, id), Adoption::Done)
+                let company = &mut state.company;
+                Self::make_branch(volume, company, None, (&name, &parent), Keep(options.keep))?
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        let owned = self.own(state, (slot, id), Adoption::Done);
+        if owned.is_err() {
+            // It would be left to whoever takes this mount's place.
+            let _ = self.discard(&tree, (slot, id), me);
         }
+        owned
     }
 
     /// Makes a branch that this mount owns.
@@ -227,12 +255,14 @@ impl<P: Platform> Mount<P> {
 
     /// Loads a branch this mount owns, for writing. What earlier owners left behind is looked for now,
     /// or before something is written.
+    #[inline(never)]
     fn own(
-        volume: &Volume<P>,
-        company: &mut Company,
+        &self,
+        state: &mut State,
         (slot, id): (Slot, BranchId),
         adoption: Adoption,
-    ) -> Result<Current> {
+    ) -> Result<()> {
+        let (volume, State { current, company, .. }) = (&self.volume, state);
         let tree = Tree::new(&volume.region, &volume.geometry)?;
         if let Some(me) = &company.me {
             me.learn(tree.region, tree.segments, id)?;
@@ -244,31 +274,30 @@ impl<P: Platform> Mount<P> {
         company.reclaim.look(&tree, &table)?;
         table = Table::read(&volume.region, &volume.geometry)?;
         let branch = *table.iter().find(|b| b.slot == slot && b.id == id).ok_or(Error::Stale)?;
-        if let (Some(me), Delta::Segmented(segments)) = (&company.me, &volume.geometry.delta) {
-            me.follow(&volume.region, segments, None)?;
+        if let Some(me) = &company.me {
+            me.follow(&volume.region, tree.segments, None)?;
         }
-        let (mut current, garbage) =
-            Current::load_to_write(volume, (branch, &table), idle, adoption)?;
+        let garbage = current.load_to_write(volume, (branch, &table), idle, adoption)?;
         company.reclaim.segments(&garbage, current.stamp());
         current.refresh(volume, company)?;
-        current.drain_all(volume, company)?;
-        Ok(current)
+        current.drain_all(volume, company)
     }
 
     /// Loads a branch, to look at it.
-    fn follow(volume: &Volume<P>, company: &mut Company, branch: &Branch) -> Result<Current> {
+    #[inline(never)]
+    fn follow(&self, state: &mut State, branch: &Branch) -> Result<()> {
+        let (volume, State { current, company, .. }) = (&self.volume, state);
         let tree = Tree::new(&volume.region, &volume.geometry)?;
-        if let (Some(me), Delta::Segmented(segments)) = (&company.me, &volume.geometry.delta) {
-            me.follow(&volume.region, segments, Some(branch.id))?;
-            me.learn(&volume.region, segments, branch.id)?;
+        if let Some(me) = &company.me {
+            me.follow(&volume.region, tree.segments, Some(branch.id))?;
+            me.learn(&volume.region, tree.segments, branch.id)?;
         }
         let idle = tree.settle()?;
         let table = Table::read(&volume.region, &volume.geometry)?;
         let now = table.iter().find(|now| now.slot == branch.slot && now.id == branch.id);
         let now = *now.filter(|now| now.is_live()).ok_or(Error::Stale)?;
-        let mut current = Current::load(volume, Some((now, &table)), idle)?;
-        current.refresh(volume, company)?;
-        Ok(current)
+        current.load(volume, (now, &table), idle)?;
+        current.refresh(volume, company)
     }
 
     /// Ends the mount. An uncommitted branch without live children is discarded, unless the mount

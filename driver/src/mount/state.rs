@@ -68,58 +68,72 @@ pub(crate) struct Company {
     pub(crate) reclaim: Reclaim,
 }
 
+// A kernel's stack is small and this state is not: it is filled where it is, never passed around, and
+// what is big and rare is kept out of line.
 impl Current {
-    /// Replays `branch`, to look at it; `None` is the base alone.
-    pub(crate) fn load<P: Platform>(
-        volume: &Volume<P>,
-        branch: Option<(Branch, &Table)>,
-        tree: TreeWord,
-    ) -> Result<Self> {
-        let Some((branch, table)) = branch else {
-            let index = Index::new(&volume.base, volume.platform.random(), 0);
-            let source = Source::new(&volume.geometry)?;
-            return Ok(Self::new(None, index, source, tree));
-        };
-        let (index, source) = volume.replay(table, &branch, None)?;
-        let mut current = Self::new(Some(branch), index, source, tree);
-        current.frozen = table.live_child(branch.id).map(|child| child.name);
-        Ok(current)
-    }
-
-    /// Replays `branch`, which the member owns, to write to it. Returns what it does not need any
-    /// more, too.
-    pub(crate) fn load_to_write<P: Platform>(
-        volume: &Volume<P>,
-        (branch, table): (Branch, &Table),
-        tree: TreeWord,
-        adoption: Adoption,
-    ) -> Result<(Self, TryVec<Incarnation>)> {
-        let mut space = Space::new(volume.geometry.segments()?)?;
-        let (index, source) = volume.replay(table, &branch, Some(&mut space))?;
-        let mut current = Self::new(Some(branch), index, source, tree);
-        let garbage = match adoption {
-            Adoption::Done => current.take_up(volume, space)?,
-            Adoption::BeforeWriting => {
-                current.begin_writing(volume, space, adoption)?;
-                TryVec::new()
-            }
-        };
-        current.frozen = table.live_child(branch.id).map(|child| child.name);
-        Ok((current, garbage))
-    }
-
-    const fn new(branch: Option<Branch>, index: Index, source: Source, tree: TreeWord) -> Self {
-        Self {
-            branch,
-            index,
-            source,
+    /// The base alone.
+    pub(crate) fn base<P: Platform>(volume: &Volume<P>) -> Result<Self> {
+        Ok(Self {
+            branch: None,
+            index: Index::new(&volume.base, volume.platform.random(), 0),
+            source: Source::new(&volume.geometry)?,
             writing: None,
-            tree,
+            tree: TreeWord::idle(0),
             frozen: None,
             ended: false,
             committed: false,
             torn: false,
+        })
+    }
+
+    /// Goes to `branch` and replays it, to look at it. After an error nothing can be looked at.
+    #[inline(never)]
+    pub(crate) fn load<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        (branch, table): (Branch, &Table),
+        tree: TreeWord,
+    ) -> Result<()> {
+        self.replay(volume, (branch, table), tree, None)
+    }
+
+    /// Goes to `branch`, which the member owns, and replays it, to write to it. Returns what it does
+    /// not need any more. After an error nothing can be looked at.
+    #[inline(never)]
+    pub(crate) fn load_to_write<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        (branch, table): (Branch, &Table),
+        tree: TreeWord,
+        adoption: Adoption,
+    ) -> Result<TryVec<Incarnation>> {
+        let mut space = Space::new(volume.geometry.segments()?)?;
+        self.replay(volume, (branch, table), tree, Some(&mut space))?;
+        match adoption {
+            Adoption::Done => self.take_up(volume, space),
+            Adoption::BeforeWriting => {
+                self.begin_writing(volume, space, adoption).map(|()| TryVec::new())
+            }
         }
+    }
+
+    #[inline(never)]
+    fn replay<P: Platform>(
+        &mut self,
+        volume: &Volume<P>,
+        (branch, table): (Branch, &Table),
+        tree: TreeWord,
+        space: Option<&mut Space>,
+    ) -> Result<()> {
+        self.branch = Some(branch);
+        self.writing = None;
+        self.tree = tree;
+        self.frozen = table.live_child(branch.id).map(|child| child.name);
+        (self.ended, self.committed) = (false, false);
+        self.torn = true;
+        self.source = volume.replay(table, &branch, space, &mut self.index)?;
+        self.torn = false;
+        Ok(())
     }
 
     /// Becomes the writer of its branch, which the member owns. Returns what the branch does not need
@@ -276,6 +290,7 @@ impl Current {
     }
 
     /// Looks at the branch tree again; says whether the branch has ended, or has another log.
+    #[inline(never)]
     fn look<P: Platform>(
         &mut self,
         volume: &Volume<P>,
@@ -310,6 +325,7 @@ impl Current {
 
     /// The branch has another log than before: a child was committed into it, or its owner has
     /// started or rewritten it.
+    #[inline(never)]
     fn follow_log<P: Platform>(
         &mut self,
         volume: &Volume<P>,
@@ -340,7 +356,7 @@ impl Current {
                 Some(_) => Some(Space::new(volume.geometry.segments()?)?),
                 None => None,
             };
-            (self.index, self.source) = volume.replay(table, branch, space.as_mut())?;
+            self.source = volume.replay(table, branch, space.as_mut(), &mut self.index)?;
             space
         };
         match space {
@@ -479,6 +495,7 @@ impl Current {
     }
 
     /// Replaces the log, and all it goes on from, by a snapshot.
+    #[inline(never)]
     pub(crate) fn compact<P: Platform>(
         &mut self,
         volume: &Volume<P>,

@@ -12,6 +12,7 @@ use daxfs_format::base::{
 };
 use daxfs_format::mode::{FileType, PERMISSIONS};
 use daxfs_format::{BaseOffset, Ino, RegionOffset, Timestamp, BLOCK_SIZE, NAME_MAX, VERSION};
+use zerocopy::{FromZeros, IntoBytes};
 
 /// The base image's geometry, checked at mount.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +77,25 @@ impl Dirent {
     pub fn name(&self) -> &[u8] {
         self.name.get(..self.name_len).unwrap_or(&[])
     }
+}
+
+/// Takes an entry of a directory: its number, inode, kind and name; says whether it wants more.
+pub type EmitDirent<'e> = &'e mut dyn FnMut(u64, Ino, FileType, &[u8]) -> bool;
+
+/// Entries that are copied out at a time.
+const BATCH: usize = 7;
+
+/// Where entry number `index` of directory `dir` is.
+fn dirent_at(dir: &Inode, index: u64) -> Result<RegionOffset> {
+    let at = dir.data.checked_add(index.saturating_mul(DIRENT_SIZE));
+    at.ok_or(Error::Corrupt { what: "directory data", at: dir.data.get() })
+}
+
+/// The name in a copy of an entry, whatever is in it.
+fn raw_name<'r>(dir: &Inode, raw: &'r BaseDirent) -> Result<&'r [u8]> {
+    let what = "name length of a directory entry";
+    let name = raw.name.get(..usize::from(raw.name_len.get()));
+    name.ok_or(Error::Corrupt { what, at: dir.data.get() })
 }
 
 impl Base {
@@ -275,11 +295,20 @@ impl Base {
         if index >= dir.entries() {
             return Ok(None);
         }
-        let at = dir.data.checked_add(index.saturating_mul(DIRENT_SIZE));
+        let raw: BaseDirent = region.read(dirent_at(dir, index)?)?;
+        let (ino, kind, name) = self.check_dirent(dir, &raw)?;
+        let name_len = name.len();
+        Ok(Some(Dirent { ino, kind, name: raw.name, name_len }))
+    }
+
+    /// Checks a copy of an entry of directory `dir`.
+    fn check_dirent<'r>(
+        &self,
+        dir: &Inode,
+        raw: &'r BaseDirent,
+    ) -> Result<(Ino, FileType, &'r [u8])> {
         let corrupt = |what| Error::Corrupt { what, at: dir.data.get() };
-        let raw: BaseDirent = region.read(at.ok_or(corrupt("directory data"))?)?;
-        let name_len = usize::from(raw.name_len.get());
-        let name = raw.name.get(..name_len).ok_or(corrupt("name length of a directory entry"))?;
+        let name = raw_name(dir, raw)?;
         base::check_name(name).map_err(|_| corrupt("name in a directory entry"))?;
         let ino = Ino::new(u64::from(raw.ino.get()));
         if !self.contains(ino) {
@@ -287,11 +316,41 @@ impl Base {
         }
         let kind =
             FileType::from_mode(raw.mode.get()).ok_or(corrupt("file type in a directory entry"))?;
-        Ok(Some(Dirent { ino, kind, name: raw.name, name_len }))
+        Ok((ino, kind, name))
+    }
+
+    /// Calls `emit` for the entries of directory `dir` from number `from` on, with their numbers, until
+    /// it says `false`; says whether it never did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`].
+    pub fn dirents<B: Backing>(
+        &self,
+        region: &Region<B>,
+        dir: &Inode,
+        from: u64,
+        emit: EmitDirent<'_>,
+    ) -> Result<bool> {
+        let mut raw = [BaseDirent::new_zeroed(); BATCH];
+        let mut index = from;
+        while index < dir.entries() {
+            let count = (dir.entries() - index).min(BATCH as u64) as usize;
+            let batch = raw.get_mut(..count).unwrap_or(&mut []);
+            region.copy_out(dirent_at(dir, index)?, batch.as_mut_bytes())?;
+            for entry in batch.iter() {
+                let (ino, kind, name) = self.check_dirent(dir, entry)?;
+                if !emit(index, ino, kind, name) {
+                    return Ok(false);
+                }
+                index += 1;
+            }
+        }
+        Ok(true)
     }
 
     /// Finds `name` in directory `dir`: by halving where the image says that entries are sorted,
-    /// else one by one.
+    /// else one by one. The entry that is found is checked; others may say what they want.
     ///
     /// # Errors
     ///
@@ -301,13 +360,22 @@ impl Base {
         region: &Region<B>,
         dir: &Inode,
         name: &[u8],
-    ) -> Result<Option<Dirent>> {
+    ) -> Result<Option<Ino>> {
+        let mut raw = BaseDirent::new_zeroed();
+        let mut compare = |index| -> Result<(core::cmp::Ordering, Option<Ino>)> {
+            region.copy_out(dirent_at(dir, index)?, raw.as_mut_bytes())?;
+            match raw_name(dir, &raw)?.cmp(name) {
+                core::cmp::Ordering::Equal => {
+                    let (ino, _, _) = self.check_dirent(dir, &raw)?;
+                    Ok((core::cmp::Ordering::Equal, Some(ino)))
+                }
+                other => Ok((other, None)),
+            }
+        };
         if !self.features.contains(BaseFeatures::SORTED) {
             for index in 0..dir.entries() {
-                match self.dirent(region, dir, index)? {
-                    Some(entry) if entry.name() == name => return Ok(Some(entry)),
-                    Some(_) => {}
-                    None => break,
+                if let (_, Some(ino)) = compare(index)? {
+                    return Ok(Some(ino));
                 }
             }
             return Ok(None);
@@ -315,11 +383,10 @@ impl Base {
         let (mut low, mut high) = (0, dir.entries());
         while low < high {
             let middle = low + (high - low) / 2;
-            let Some(entry) = self.dirent(region, dir, middle)? else { break };
-            match entry.name().cmp(name) {
-                core::cmp::Ordering::Equal => return Ok(Some(entry)),
-                core::cmp::Ordering::Less => low = middle + 1,
-                core::cmp::Ordering::Greater => high = middle,
+            match compare(middle)? {
+                (_, Some(ino)) => return Ok(Some(ino)),
+                (core::cmp::Ordering::Less, None) => low = middle + 1,
+                _ => high = middle,
             }
         }
         Ok(None)

@@ -257,6 +257,17 @@ impl Table {
             .ok_or(Error::NoSuchBranch { branch: *name })
     }
 
+    /// The live branch `id` in `slot`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`].
+    pub fn live(&self, slot: Slot, id: BranchId) -> Result<&Branch> {
+        self.iter()
+            .find(|branch| branch.slot == slot && branch.id == id && branch.is_live())
+            .ok_or(Error::Stale)
+    }
+
     /// The record of branch `id`, whatever its state.
     #[must_use]
     pub fn by_id(&self, id: BranchId) -> Option<&Branch> {

@@ -12,7 +12,7 @@
 //! - `acknowledged` never says more than the member has dropped: it is stored after the member's
 //!   index, and the front end's mappings, have followed the tree to that sequence.
 
-use crate::branch::{self, Table};
+use crate::branch;
 use crate::error::{Error, Result};
 use crate::reclaim::Stamp;
 use crate::region::{Backing, Fence, LoadOrder, Region, StoreOrder};
@@ -454,8 +454,7 @@ fn expire<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex, word: MemberWord) 
 fn end_branches<B: Backing>(tree: &Tree<'_, B>, dead: Dead) -> Result<()> {
     // A branch with a child can end after the child.
     for _ in 0..tree.geometry.branch_slots {
-        tree.settle()?;
-        let table = Table::read(tree.region, tree.geometry)?;
+        let (_, table) = tree.table()?;
         let mut ended = false;
         for branch in table.iter().filter(|branch| branch.word.owner == Some(dead.index)) {
             let ends = branch.is_live() && !branch.word.keep && !branch.parent.is_none();

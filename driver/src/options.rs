@@ -82,14 +82,22 @@ impl ParsedOptions {
         };
         match (key, value) {
             (b"phys", Some(value)) => {
-                self.phys = Some(parse_number(value).ok_or(Error::InvalidArgument("phys="))?);
+                self.phys =
+                    Some(parse_number(value).ok_or(Error::InvalidArgument("phys= is no number"))?);
             }
             (b"size", Some(value)) => {
-                self.size = Some(parse_size(value).ok_or(Error::InvalidArgument("size="))?);
+                self.size = Some(
+                    parse_size(value)
+                        .ok_or(Error::InvalidArgument("size= is no number of bytes"))?,
+                );
             }
-            (b"branch", Some(value)) => mount.branch = name(value, "branch=")?,
-            (b"parent", Some(value)) => mount.parent = name(value, "parent=")?,
-            (b"name", Some(value)) => mount.name = name(value, "name=")?,
+            (b"branch", Some(value)) => {
+                mount.branch = name(value, "branch= is no name for a branch")?
+            }
+            (b"parent", Some(value)) => {
+                mount.parent = name(value, "parent= is no name for a branch")?
+            }
+            (b"name", Some(value)) => mount.name = name(value, "name= is no name")?,
             (b"persist", Some(b"none")) => self.persistence = Persistence::Volatile,
             (b"persist", Some(b"flush")) => self.persistence = Persistence::Persistent,
             (b"persist", Some(_)) => {

@@ -250,7 +250,7 @@ impl Reclaim {
 
 /// Gives back what a discarded branch has: its segments, and its record.
 fn give_back<B: Backing>(tree: &Tree<'_, B>, branch: &Branch) -> Result<()> {
-    let table = Table::read(tree.region, tree.geometry)?;
+    let (_, table) = tree.table()?;
     tree.pass_on(&table, Some(branch.id))?;
     segment::for_each_owned(tree.region, tree.segments, |segment, owner, _| {
         if owner == branch.id {

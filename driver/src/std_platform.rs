@@ -87,11 +87,21 @@ impl MappedFile {
     ///
     /// What the system says; [`io::ErrorKind::InvalidInput`] for an empty file.
     pub fn new(file: &File, writable: bool) -> io::Result<Self> {
-        let len = mappable(file.metadata()?.len())?;
+        Self::part(file, 0, file.metadata()?.len(), writable)
+    }
+
+    /// Maps `len` bytes of `file` from byte `offset` on, which is a multiple of the page size: of a
+    /// device whose offsets are physical addresses, as a rule.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`io::ErrorKind::InvalidInput`] for a length of 0.
+    pub fn part(file: &File, offset: u64, len: u64, writable: bool) -> io::Result<Self> {
+        let len = mappable(len)?;
         let prot = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: a fresh mapping at an address of the system's choice touches no existing one.
         let start = unsafe {
-            rustix::mm::mmap(core::ptr::null_mut(), len, prot, MapFlags::SHARED, file, 0)
+            rustix::mm::mmap(core::ptr::null_mut(), len, prot, MapFlags::SHARED, file, offset)
         }?;
         Self::mapped(start, len, writable)
     }

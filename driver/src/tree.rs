@@ -119,15 +119,35 @@ impl<'r, B: Backing> Tree<'r, B> {
     ///
     /// [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
     pub fn settle(&self) -> Result<TreeWord> {
+        self.settled().map(|word| TreeWord::idle(word.sequence))
+    }
+
+    /// As [`Self::settle`], but the word itself.
+    fn settled(&self) -> Result<TreeWord> {
         for _ in 0..TRIES {
             let word = self.word()?;
-            if word.operation == TreeOperation::Idle {
+            if word.operation == TreeOperation::Idle || !self.region.is_writable() {
                 return Ok(word);
             }
-            if !self.region.is_writable() {
-                return Ok(TreeWord::idle(word.sequence));
-            }
             self.finish(word)?;
+        }
+        Err(Error::Contended)
+    }
+
+    /// The branch table as it was at one moment, and the idle word of that moment. (What does not go
+    /// through the tree word may be older or newer: who has given a branch up, where a log starts.)
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::settle`].
+    pub fn table(&self) -> Result<(TreeWord, Table)> {
+        for _ in 0..TRIES {
+            let word = self.settled()?;
+            let table = Table::read(self.region, self.geometry);
+            // What was read while another change went on says nothing, not even that it is corrupt.
+            if self.is_still(word)? {
+                return Ok((TreeWord::idle(word.sequence), table?));
+            }
         }
         Err(Error::Contended)
     }
@@ -166,13 +186,8 @@ impl<'r, B: Backing> Tree<'r, B> {
         mut check: impl FnMut(&Table) -> Result<R>,
     ) -> Result<R> {
         for _ in 0..TRIES {
-            let idle = self.settle()?;
-            let allowed = match Table::read(self.region, self.geometry).and_then(|t| check(&t)) {
-                Ok(allowed) => allowed,
-                Err(error) if self.is_still(idle)? => return Err(error),
-                // The table was read while another change went on: it says nothing.
-                Err(_) => continue,
-            };
+            let (idle, table) = self.table()?;
+            let allowed = check(&table)?;
             let word = TreeWord { sequence: idle.sequence, operation, slot, member };
             if self.exchange(idle, word)? {
                 // The change has happened. Should this kernel be unable to bring the records up to
@@ -189,13 +204,13 @@ impl<'r, B: Backing> Tree<'r, B> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchBranch`], [`Error::BranchExists`], [`Error::BranchTableFull`],
-    /// [`Error::Owned`] if another mount is writing to the parent, [`Error::Corrupt`],
-    /// [`Error::NoMemory`], [`Error::Contended`].
+    /// [`Error::NoSuchBranch`] or [`Error::Stale`] if the parent is not there,
+    /// [`Error::BranchExists`], [`Error::BranchTableFull`], [`Error::Owned`] if another mount is
+    /// writing to the parent, [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
     pub fn create(
         &self,
         name: &BranchName,
-        parent: &BranchName,
+        parent: Parent<'_>,
         maker: MemberIndex,
         own: Option<Keep>,
     ) -> Result<Slot> {
@@ -206,7 +221,10 @@ impl<'r, B: Backing> Tree<'r, B> {
         };
         let published = branch::next_id(self.region).and_then(|id| {
             self.change(operation, slot, maker, |table| {
-                let parent = table.named(parent)?;
+                let parent = match parent {
+                    Parent::Named(name) => table.named(name)?,
+                    Parent::Is(slot, id) => table.live(slot, id)?,
+                };
                 if table.named(name).is_ok() {
                     return Err(Error::BranchExists { branch: *name });
                 }
@@ -296,7 +314,7 @@ impl<'r, B: Backing> Tree<'r, B> {
     ) -> Result<Branch> {
         let operation = if keep.0 { TreeOperation::ClaimKeep } else { TreeOperation::Claim };
         self.change(operation, slot, member, |table| {
-            let branch = live_in(table, slot, id)?;
+            let branch = table.live(slot, id)?;
             match branch.word.owner {
                 Some(_) => Err(Error::Owned { branch: branch.name }),
                 None => Ok(*branch),
@@ -328,7 +346,7 @@ impl<'r, B: Backing> Tree<'r, B> {
     /// [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`]. Nothing has happened then.
     pub fn commit(&self, slot: Slot, id: BranchId, actor: Actor) -> Result<()> {
         self.change(TreeOperation::Commit, slot, actor.member(), |table| {
-            let branch = live_in(table, slot, id)?;
+            let branch = table.live(slot, id)?;
             table.parent(branch)?;
             self.may_end(table, branch, actor)?;
             self.pass_on(table, Some(id))
@@ -342,7 +360,7 @@ impl<'r, B: Backing> Tree<'r, B> {
     /// As [`Self::commit`].
     pub fn abort(&self, slot: Slot, id: BranchId, actor: Actor) -> Result<()> {
         self.change(TreeOperation::Abort, slot, actor.member(), |table| {
-            let branch = live_in(table, slot, id)?;
+            let branch = table.live(slot, id)?;
             table.parent(branch)?;
             self.may_end(table, branch, actor)?;
             self.pass_on(table, Some(id))
@@ -413,7 +431,11 @@ impl<'r, B: Backing> Tree<'r, B> {
     /// Whether the tree word is still `word`. What was read before this says yes was read while it
     /// was: during the change, if `word` is one, so that an exchange from what was read does what the
     /// change wants, or fails.
-    fn is_still(&self, word: TreeWord) -> Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] (it cannot: geometry is checked).
+    pub fn is_still(&self, word: TreeWord) -> Result<bool> {
         self.region.fence(crate::region::Fence::Loads);
         Ok(self.raw_word()? == word.to_word())
     }
@@ -494,14 +516,15 @@ impl<'r, B: Backing> Tree<'r, B> {
     }
 }
 
+/// Which branch a new one is made from.
+#[derive(Clone, Copy, Debug)]
+pub enum Parent<'n> {
+    /// The one called so.
+    Named(&'n BranchName),
+    /// This one, if it has not ended.
+    Is(Slot, BranchId),
+}
+
 /// Whether a branch is to outlive the mount that owns it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Keep(pub bool);
-
-/// The live branch `id` in `slot`.
-fn live_in(table: &Table, slot: Slot, id: BranchId) -> Result<&Branch> {
-    table
-        .iter()
-        .find(|branch| branch.slot == slot && branch.id == id && branch.is_live())
-        .ok_or(Error::Stale)
-}

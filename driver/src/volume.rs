@@ -18,7 +18,7 @@ use crate::segment;
 use crate::space::Space;
 use crate::storage::Bitmap;
 use crate::superblock::{Delta, Geometry, Segments};
-use crate::tree::{Actor, Tree};
+use crate::tree::{Actor, Parent, Tree};
 use daxfs_format::branch::{BranchName, BranchState};
 use daxfs_format::coordination::MemberIndex;
 use daxfs_format::{BranchId, RegionOffset, Slot, BLOCK_SIZE};
@@ -92,13 +92,21 @@ impl<P: Platform> Volume<P> {
         &self.platform
     }
 
+    /// The branch table as it is at one moment.
+    fn table(&self) -> Result<Table> {
+        match &self.geometry.delta {
+            Delta::Segmented(_) => Ok(Tree::new(&self.region, &self.geometry)?.table()?.1),
+            Delta::None | Delta::Plain(_) => Table::read(&self.region, &self.geometry),
+        }
+    }
+
     /// Calls `emit` for every branch, in table order.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
     pub fn branches(&self, emit: &mut dyn FnMut(&BranchInfo)) -> Result<()> {
-        for branch in Table::read(&self.region, &self.geometry)?.iter() {
+        for branch in self.table()?.iter() {
             let mut segments = 0;
             if let Delta::Segmented(map) = &self.geometry.delta {
                 segment::for_each_owned(&self.region, map, |_, owner, _| {
@@ -143,7 +151,7 @@ impl<P: Platform> Volume<P> {
         name: &BranchName,
         emit: &mut dyn FnMut(RegionOffset, &Entry) -> bool,
     ) -> Result<()> {
-        let table = Table::read(&self.region, &self.geometry)?;
+        let table = self.table()?;
         let branch = table.named(name)?;
         match &self.geometry.delta {
             Delta::None => {}
@@ -180,7 +188,7 @@ impl<P: Platform> Volume<P> {
     /// [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
     pub fn create_branch(&self, name: &BranchName, parent: &BranchName) -> Result<BranchId> {
         self.as_member(|tree, me| {
-            let slot = tree.create(name, parent, me, None)?;
+            let slot = tree.create(name, Parent::Named(parent), me, None)?;
             let made = crate::branch::read(tree.region, tree.geometry, slot)?;
             made.map(|made| made.id).ok_or(Error::Stale)
         })
@@ -250,8 +258,7 @@ impl<P: Platform> Volume<P> {
     /// Gives back what nobody can see any more.
     fn tidy(tree: &Tree<'_, P::Backing>, me: &Member) -> Result<()> {
         let (mut reclaim, mut others) = (Reclaim::default(), Others::default());
-        tree.settle()?;
-        let table = Table::read(tree.region, tree.geometry)?;
+        let (_, table) = tree.table()?;
         tree.pass_on(&table, None)?;
         reclaim.look(tree, &table)?;
         others.look(tree, Some(me))?;
@@ -306,6 +313,6 @@ fn named<B: crate::region::Backing>(
     tree: &Tree<'_, B>,
     name: &BranchName,
 ) -> Result<(Slot, BranchId)> {
-    let table = Table::read(tree.region, tree.geometry)?;
+    let (_, table) = tree.table()?;
     table.named(name).map(|branch| (branch.slot, branch.id))
 }

@@ -9,14 +9,16 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The record's magic number, "DAXHNDOV" in the byte order of the record.
 pub const MAGIC: u64 = 0x564f_444e_4858_4144;
-/// The only version there is.
-pub const VERSION: u32 = 1;
+/// The only version there is. (Version 1 had no mailbox.)
+pub const VERSION: u32 = 2;
 
 /// Where a kernel's console is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConsoleKind {
-    /// A 16550 at an I/O port.
+    /// A 16550 at an I/O port, and the mailbox's rings if there is a mailbox.
     Uart,
+    /// The mailbox's rings alone.
+    Mailbox,
 }
 
 impl ConsoleKind {
@@ -25,6 +27,7 @@ impl ConsoleKind {
     pub const fn from_raw(raw: u32) -> Option<Self> {
         match raw {
             1 => Some(Self::Uart),
+            2 => Some(Self::Mailbox),
             _ => None,
         }
     }
@@ -34,6 +37,7 @@ impl ConsoleKind {
     pub const fn raw(self) -> u32 {
         match self {
             Self::Uart => 1,
+            Self::Mailbox => 2,
         }
     }
 }
@@ -68,15 +72,22 @@ pub struct Handover {
     pub cmdline_len: U32,
     /// Bytes of script behind the command line.
     pub script_len: U32,
+    /// Physical address of the [mailbox](crate::mailbox), page aligned and in the kernel's own
+    /// memory; 0: there is none.
+    pub mailbox_phys: U64,
+    /// Bytes set aside for the mailbox.
+    pub mailbox_size: U64,
+    /// Identity of the kernel in the member table; 0: it chooses one.
+    pub kernel: U64,
     /// Zero.
-    pub reserved: [u8; 48],
+    pub reserved: [u8; 24],
 }
 
 assert_layout!(
     Handover, size 128,
     magic @ 0, version @ 8, size @ 12, shared_phys @ 16, shared_size @ 24, own_phys @ 32,
     own_size @ 40, console_kind @ 48, console_port @ 52, boot_time @ 56, tsc_khz @ 64,
-    cmdline_len @ 72, script_len @ 76, reserved @ 80,
+    cmdline_len @ 72, script_len @ 76, mailbox_phys @ 80, mailbox_size @ 88, kernel @ 96, reserved @ 104,
 );
 
 /// I/O port of QEMU's `isa-debug-exit` device, as the runner configures it.
@@ -114,19 +125,28 @@ impl ExitStatus {
         }
     }
 
+    /// The status that a value written to [`EXIT_PORT`], or to the mailbox, stands for; `None` for 0.
+    #[must_use]
+    pub const fn from_port(value: u8) -> Option<Self> {
+        Some(match value {
+            0 => return None,
+            value => match value - 1 {
+                Self::PANIC => Self::Panic,
+                Self::EXCEPTION => Self::Exception,
+                Self::NO_COMMAND => Self::Shell(127),
+                Self::INTERRUPTED => Self::Shell(130),
+                status => Self::Shell(status),
+            },
+        })
+    }
+
     /// What QEMU's own exit code says; `None` where the guest did not write it.
     #[must_use]
     pub const fn from_qemu(code: u8) -> Option<Self> {
         if code < 3 || code & 1 == 0 {
             return None;
         }
-        Some(match code / 2 - 1 {
-            Self::PANIC => Self::Panic,
-            Self::EXCEPTION => Self::Exception,
-            Self::NO_COMMAND => Self::Shell(127),
-            Self::INTERRUPTED => Self::Shell(130),
-            status => Self::Shell(status),
-        })
+        Self::from_port(code / 2)
     }
 }
 

@@ -13,24 +13,24 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub const TYPE: u8 = 0xda;
 
 /// Makes a branch and moves the mount to it ([`CreateBranch`]).
-pub const CREATE: u32 = number(WRITE, 1, size_of::<CreateBranch>());
+pub const CREATE: u32 = number(TYPE, WRITE, 1, size_of::<CreateBranch>());
 /// Lists branches ([`ListBranches`]); may be done by anybody who can open a file of the mount.
-pub const LIST: u32 = number(READ | WRITE, 2, size_of::<ListBranches>());
+pub const LIST: u32 = number(TYPE, READ | WRITE, 2, size_of::<ListBranches>());
 /// Commits the mount's branch; the mount is on its parent then. No argument.
-pub const COMMIT: u32 = number(0, 3, 0);
+pub const COMMIT: u32 = number(TYPE, 0, 3, 0);
 /// Discards the mount's branch; the mount is on its parent then. No argument.
-pub const ABORT: u32 = number(0, 4, 0);
+pub const ABORT: u32 = number(TYPE, 0, 4, 0);
 /// Moves the mount to another branch ([`SwitchBranch`]).
-pub const SWITCH: u32 = number(WRITE, 5, size_of::<SwitchBranch>());
+pub const SWITCH: u32 = number(TYPE, WRITE, 5, size_of::<SwitchBranch>());
 
 /// The kernel reads the argument.
-const WRITE: u32 = 1;
+pub(crate) const WRITE: u32 = 1;
 /// The kernel writes the argument.
-const READ: u32 = 2;
+pub(crate) const READ: u32 = 2;
 
 /// An ioctl number as most machines have it: direction, size of the argument, type, number.
-const fn number(direction: u32, number: u32, size: usize) -> u32 {
-    (direction << 30) | ((size as u32) << 16) | ((TYPE as u32) << 8) | number
+pub(crate) const fn number(kind: u8, direction: u32, number: u32, size: usize) -> u32 {
+    (direction << 30) | ((size as u32) << 16) | ((kind as u32) << 8) | number
 }
 
 /// A branch to be made.

@@ -11,7 +11,7 @@
 //! | [`walk`] | every operation on everything, bounded |
 //! | [`cases`] | many small cases, each of which may neither panic nor hang |
 //! | [`patch`] | images as a template and patches: what fuzzers change |
-//! | [`reference`] | a filesystem in ordinary memory: what the engine is compared with |
+//! | [`mod@reference`] | a filesystem in ordinary memory: what the engine is compared with |
 //! | [`racer`] | a member at work beside others, on a branch that says of itself whether it is whole |
 //! | [`checkpoint`] | a program that saves its state, to be killed |
 //! | [`processes`] | members in processes of their own |

@@ -72,7 +72,7 @@ fn killed_members_take_nothing_with_them_but_their_own() {
     let seed = number("DAXFS_SEED").unwrap_or_else(|| Rng::new().u64(..));
     println!("DAXFS_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
-    let arena = Arena::new(64 << 20, LEASE_MS);
+    let arena = Arena::new(128 << 20, LEASE_MS);
     let survivor = Survivor::new(&arena);
     let mut processes = Processes::new(Path::new(env!("CARGO_BIN_EXE_member")), &arena);
     let mut started = 0;

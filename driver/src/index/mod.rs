@@ -233,15 +233,13 @@ impl Index {
             None => (None, Some(base_directory(view, dir)?)),
         };
         if let Some(base) = base.filter(|_| cookie < CHANGED_COOKIE) {
-            for index in cookie..base.entries() {
-                let Some(entry) = view.base.dirent(view.region, &base, index)? else { break };
-                if names.is_some() && self.names.find(dir, entry.name()).is_some() {
-                    continue;
-                }
-                let (name, ino, kind) = (entry.name(), entry.ino, entry.kind);
-                if !emit(&DirEntry { name, ino, kind, next: index + 1 }) {
-                    return Ok(());
-                }
+            let listed =
+                view.base.dirents(view.region, &base, cookie, &mut |at, ino, kind, name| {
+                    let hidden = names.is_some() && self.names.find(dir, name).is_some();
+                    hidden || emit(&DirEntry { name, ino, kind, next: at + 1 })
+                })?;
+            if !listed {
+                return Ok(());
             }
         }
         if let Some(names) = names {
@@ -589,9 +587,9 @@ fn base_entry<B: Backing>(
     name: &[u8],
 ) -> Result<Option<(Ino, FileType)>> {
     match view.base.lookup(view.region, dir, name)? {
-        Some(entry) => {
-            let inode = view.base.inode(view.region, entry.ino)?;
-            Ok(Some((entry.ino, inode.kind)))
+        Some(ino) => {
+            let inode = view.base.inode(view.region, ino)?;
+            Ok(Some((ino, inode.kind)))
         }
         None => Ok(None),
     }

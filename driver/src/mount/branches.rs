@@ -2,14 +2,14 @@
 
 use super::state::{Adoption, Company, Current, Writing};
 use super::{Mount, State};
-use crate::branch::{Branch, Table};
+use crate::branch::Branch;
 use crate::error::{Error, Result};
 use crate::member::Member;
 use crate::options::Access;
 use crate::platform::{Lock, Platform};
 use crate::storage::TryVec;
 use crate::superblock::Delta;
-use crate::tree::{Actor, Keep, Tree};
+use crate::tree::{Actor, Keep, Parent, Tree};
 use crate::volume::BranchInfo;
 use daxfs_format::branch::BranchName;
 use daxfs_format::coordination::MemberIndex;
@@ -48,8 +48,14 @@ impl<P: Platform> Mount<P> {
         self.flush(current, company)?;
         self.close_log(current)?;
         let space = current.writing.as_mut().map(|writing| &mut writing.space);
+        let from = if parent == here.name {
+            // Its name may be another's by now.
+            Parent::Is(here.slot, here.id)
+        } else {
+            Parent::Named(&parent)
+        };
         let (slot, id) =
-            Self::make_branch(&self.volume, company, space, (name, &parent), Keep(self.keep))?;
+            Self::make_branch(&self.volume, company, space, (name, from), Keep(self.keep))?;
         if parent != here.name {
             self.let_go(&mut state)?;
             return self.load_owned(&mut state, (slot, id), Adoption::Done);
@@ -64,8 +70,8 @@ impl<P: Platform> Mount<P> {
         }
         company.reclaim.forget_pages();
         // The child says what its parent says: nothing has to be replayed.
-        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
-        let branch = *table.iter().find(|b| b.slot == slot && b.id == id).ok_or(Error::Stale)?;
+        let (_, table) = Tree::new(&self.volume.region, &self.volume.geometry)?.table()?;
+        let branch = *table.live(slot, id)?;
         let Some(Writing { log, mut space, .. }) = current.writing.take() else {
             return Err(Error::ReadOnly);
         };
@@ -92,7 +98,7 @@ impl<P: Platform> Mount<P> {
         }
         let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
         let me = company.me.as_ref().map(Member::index).ok_or(Error::ReadOnly)?;
-        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
+        let (_, table) = tree.table()?;
         let target = table.named(name)?;
         if target.word.owner != Some(me) {
             tree.claim(target.slot, target.id, me, Keep(self.keep))?;
@@ -122,8 +128,8 @@ impl<P: Platform> Mount<P> {
         self.volume.platform.outdated();
         self.flush(current, company)?;
         self.close_log(current)?;
-        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
-        let parent = *table.parent(&branch)?;
+        let (_, table) = tree.table()?;
+        let parent = *table.parent(table.live(branch.slot, branch.id)?)?;
         let access = rights(held, &parent, me);
         // What neither the branch nor its parent needs any more when they are one. Segments of a
         // parent that another mount owns are that mount's business.
@@ -167,9 +173,8 @@ impl<P: Platform> Mount<P> {
             current.source.chain = Some(written);
         }
         // Segments of the branch become the parent's by and by; this mount has them all the time.
-        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
-        let now = table.iter().find(|now| now.id == parent.id && now.is_live());
-        current.branch = Some(*now.ok_or(Error::Stale)?);
+        let (_, table) = Tree::new(&self.volume.region, &self.volume.geometry)?.table()?;
+        current.branch = Some(*table.live(parent.slot, parent.id)?);
         match access {
             Access::ReadWrite => {
                 current.begin_writing(&self.volume, space, Adoption::BeforeWriting)?;
@@ -195,8 +200,8 @@ impl<P: Platform> Mount<P> {
         let (branch, me) = self.may_end(&mut state)?;
         let State { current, company, held } = &mut *state;
         let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
-        let table = Table::read(&self.volume.region, &self.volume.geometry)?;
-        let parent = *table.parent(&branch)?;
+        let (_, table) = tree.table()?;
+        let parent = *table.parent(table.live(branch.slot, branch.id)?)?;
         self.volume.platform.outdated();
         self.close_log(current)?;
         tree.abort(branch.slot, branch.id, Actor::Member(me))?;

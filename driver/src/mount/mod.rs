@@ -34,12 +34,12 @@ use crate::error::{Error, Result};
 use crate::member::{self, Heartbeat, Identity, Member, MemberInfo, Others};
 use crate::options::{Access, MountOptions};
 use crate::platform::{Lock, Platform};
-use crate::reclaim::Reclaim;
+use crate::reclaim::{Reclaim, Stamp};
 use crate::region::{Backing, Region};
 use crate::space::Space;
 use crate::storage::TryVec;
 use crate::superblock::{Delta, Geometry};
-use crate::tree::{Actor, Keep, Tree};
+use crate::tree::{Actor, Keep, Parent, Tree};
 use crate::upgrade;
 use crate::volume::Volume;
 use daxfs_format::branch::BranchName;
@@ -204,8 +204,7 @@ impl<P: Platform> Mount<P> {
             }
         }
         let tree = Tree::new(&volume.region, &volume.geometry)?;
-        tree.settle()?;
-        let table = Table::read(&volume.region, &volume.geometry)?;
+        let (_, table) = tree.table()?;
         if options.access == Access::ReadOnly {
             let branch = *table.named(&name)?;
             return self.follow(state, &branch);
@@ -219,7 +218,8 @@ impl<P: Platform> Mount<P> {
             Err(Error::NoSuchBranch { .. }) => {
                 let parent = options.parent.unwrap_or(BranchName::main());
                 let company = &mut state.company;
-                Self::make_branch(volume, company, None, (&name, &parent), Keep(options.keep))?
+                let from = Parent::Named(&parent);
+                Self::make_branch(volume, company, None, (&name, from), Keep(options.keep))?
             }
             Err(error) => return Err(error),
         };
@@ -236,7 +236,7 @@ impl<P: Platform> Mount<P> {
         volume: &Volume<P>,
         company: &mut Company,
         space: Option<&mut Space>,
-        (name, parent): (&BranchName, &BranchName),
+        (name, parent): (&BranchName, Parent<'_>),
         keep: Keep,
     ) -> Result<(Slot, BranchId)> {
         let tree = Tree::new(&volume.region, &volume.geometry)?;
@@ -267,18 +267,35 @@ impl<P: Platform> Mount<P> {
         if let Some(me) = &company.me {
             me.learn(tree.region, tree.segments, id)?;
         }
-        let idle = tree.settle()?;
-        let mut table = Table::read(&volume.region, &volume.geometry)?;
+        let (_, table) = tree.table()?;
         // Segments of what was committed into the branch are the branch's.
         tree.pass_on(&table, Some(id))?;
         company.reclaim.look(&tree, &table)?;
-        table = Table::read(&volume.region, &volume.geometry)?;
-        let branch = *table.iter().find(|b| b.slot == slot && b.id == id).ok_or(Error::Stale)?;
+        let (idle, table) = tree.table()?;
+        // It may have ended since it was taken, and so may this mount.
+        let branch = *table.live(slot, id)?;
         if let Some(me) = &company.me {
+            if !me.is_alive(&volume.region, tree.segments)? {
+                return Err(Error::Stale);
+            }
             me.follow(&volume.region, tree.segments, None)?;
         }
         let garbage = current.load_to_write(volume, (branch, &table), idle, adoption)?;
         company.reclaim.segments(&garbage, current.stamp());
+        if branch.log.head.is_none() && adoption == Adoption::Done {
+            // It says what its parent says. If the parent is nobody's, nobody else looks for what
+            // mounts that ended have left behind there.
+            let parent = table.iter().find(|p| p.id == branch.parent && p.is_live());
+            if let Some(parent) = parent.filter(|parent| parent.word.owner.is_none()) {
+                let garbage = current.unused(&volume.region, parent.id)?;
+                let stamp = Stamp { branch: parent.id, ..current.stamp() };
+                // Had a sibling been committed meanwhile, the parent would have segments that are
+                // not known here.
+                if tree.is_still(idle)? {
+                    company.reclaim.segments(&garbage, stamp);
+                }
+            }
+        }
         current.refresh(volume, company)?;
         current.drain_all(volume, company)
     }
@@ -292,10 +309,8 @@ impl<P: Platform> Mount<P> {
             me.follow(&volume.region, tree.segments, Some(branch.id))?;
             me.learn(&volume.region, tree.segments, branch.id)?;
         }
-        let idle = tree.settle()?;
-        let table = Table::read(&volume.region, &volume.geometry)?;
-        let now = table.iter().find(|now| now.slot == branch.slot && now.id == branch.id);
-        let now = *now.filter(|now| now.is_live()).ok_or(Error::Stale)?;
+        let (idle, table) = tree.table()?;
+        let now = *table.live(branch.slot, branch.id)?;
         current.load(volume, (now, &table), idle)?;
         current.refresh(volume, company)
     }
@@ -385,7 +400,7 @@ impl<P: Platform> Mount<P> {
         }
         let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
         if current.has_committed() {
-            let table = Table::read(tree.region, tree.geometry)?;
+            let (_, table) = tree.table()?;
             tree.pass_on(&table, None)?;
             current.passed_on();
         }
@@ -507,8 +522,7 @@ impl Company {
         tree: &Tree<'_, B>,
         space: Option<&mut Space>,
     ) -> Result<()> {
-        tree.settle()?;
-        let table = Table::read(tree.region, tree.geometry)?;
+        let (_, table) = tree.table()?;
         tree.pass_on(&table, None)?;
         self.reclaim.look(tree, &table)?;
         self.others.look(tree, self.me.as_ref())?;

@@ -10,6 +10,7 @@ use crate::log::writer::{Base, LogWriter, Reserve};
 use crate::member::{FollowPosition, Member, Others};
 use crate::platform::Platform;
 use crate::reclaim::{Reclaim, Stamp};
+use crate::region::{Backing, Region};
 use crate::replay::Source;
 use crate::segment::Incarnation;
 use crate::space::Space;
@@ -189,6 +190,16 @@ impl Current {
         Ok(())
     }
 
+    /// Segments of `branch`, which this one says the same as, in which nothing is used.
+    pub(crate) fn unused<B: Backing>(
+        &self,
+        region: &Region<B>,
+        branch: BranchId,
+    ) -> Result<TryVec<Incarnation>> {
+        let writing = self.writing.as_ref().ok_or(Error::ReadOnly)?;
+        writing.space.garbage(region, &[branch], &self.source.segments)
+    }
+
     /// Whether this mount may have made something superfluous that its branch has from its parent.
     pub(crate) fn leaves_garbage(&self) -> bool {
         let writing = self.writing.as_ref();
@@ -248,10 +259,9 @@ impl Current {
     /// Follows what the others did; says whether this mount shows something else now.
     fn follow<P: Platform>(&mut self, volume: &Volume<P>, company: &mut Company) -> Result<bool> {
         let tree = Tree::new(&volume.region, &volume.geometry)?;
-        let idle = tree.settle()?;
         let mut changed = false;
-        if idle != self.tree {
-            let table = Table::read(tree.region, tree.geometry)?;
+        if tree.settle()? != self.tree {
+            let (idle, table) = tree.table()?;
             changed = self.look(volume, &table, company)?;
             self.tree = idle;
             self.committed = table.iter().any(|branch| branch.word.state == BranchState::Committed);

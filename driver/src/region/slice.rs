@@ -61,7 +61,7 @@ impl<'a, B: Backing> SharedSlice<'a, B> {
 impl<B: Backing> SharedSlice<'_, B> {
     /// Where the bytes are in this address space, if the range is mapped into it: `len` bytes from
     /// there on are, for as long as the region lives. Whoever reads them there must expect that
-    /// another kernel changes them meanwhile, as [`super::backing`] does.
+    /// another kernel changes them meanwhile, as [`MappedRange`](super::MappedRange) does.
     #[must_use]
     pub fn as_ptr(&self) -> Option<NonNull<u8>> {
         self.region.address(self.start, self.len)

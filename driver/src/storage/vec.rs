@@ -28,7 +28,7 @@ impl<T> TryVec<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`].
+    /// [`NoMemory`](crate::Error::NoMemory).
     pub fn reserve(&mut self, additional: usize) -> Result<()> {
         heap::reserve(&mut self.0, additional)
     }
@@ -37,7 +37,7 @@ impl<T> TryVec<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`].
+    /// [`NoMemory`](crate::Error::NoMemory).
     pub fn reserve_exact(&mut self, additional: usize) -> Result<()> {
         heap::reserve_exact(&mut self.0, additional)
     }
@@ -46,7 +46,7 @@ impl<T> TryVec<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`]; the vector is unchanged.
+    /// [`NoMemory`](crate::Error::NoMemory); the vector is unchanged.
     pub fn push(&mut self, value: T) -> Result<()> {
         heap::push(&mut self.0, value)
     }
@@ -55,7 +55,7 @@ impl<T> TryVec<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`]; the vector is unchanged.
+    /// [`NoMemory`](crate::Error::NoMemory); the vector is unchanged.
     pub fn insert(&mut self, index: usize, value: T) -> Result<()> {
         let index = index.min(self.0.len());
         heap::insert(&mut self.0, index, value)
@@ -98,7 +98,7 @@ impl<T: Copy> TryVec<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`]; the vector is unchanged.
+    /// [`NoMemory`](crate::Error::NoMemory); the vector is unchanged.
     pub fn extend_from_slice(&mut self, values: &[T]) -> Result<()> {
         heap::extend(&mut self.0, values)
     }
@@ -107,7 +107,7 @@ impl<T: Copy> TryVec<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`]; the vector is unchanged.
+    /// [`NoMemory`](crate::Error::NoMemory); the vector is unchanged.
     pub fn resize(&mut self, len: usize, value: T) -> Result<()> {
         heap::resize(&mut self.0, len, value)
     }
@@ -116,7 +116,7 @@ impl<T: Copy> TryVec<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`].
+    /// [`NoMemory`](crate::Error::NoMemory).
     pub fn from_slice(values: &[T]) -> Result<Self> {
         let mut vec = Self::new();
         vec.reserve_exact(values.len())?;

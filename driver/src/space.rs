@@ -159,6 +159,26 @@ impl Space {
         self.segments.index_of(at).is_some_and(|index| self.owned.get(u64::from(index.get())))
     }
 
+    /// How many pages from that at `at` on, `max` at most, this mount may write to in place: none, or
+    /// up to the end of a segment, out of which no log entry reaches.
+    #[must_use]
+    pub fn owned_pages(&self, at: RegionOffset, max: u64) -> u64 {
+        if self.owns(at) {
+            self.pages_in_segment(at, max)
+        } else {
+            0
+        }
+    }
+
+    /// How many pages from that at `at` on, `max` at most, lie in its segment; 1 if it is in none.
+    #[must_use]
+    pub fn pages_in_segment(&self, at: RegionOffset, max: u64) -> u64 {
+        match self.locate_at(at) {
+            Some((bit, index)) => max.min(self.behind(index).saturating_sub(bit)),
+            None => max.min(1),
+        }
+    }
+
     /// Whether segment `index` is one this mount takes pages from.
     #[must_use]
     pub fn holds(&self, index: u64) -> bool {
@@ -170,12 +190,6 @@ impl Space {
     #[must_use]
     pub const fn has_emptied(&self) -> bool {
         self.emptied
-    }
-
-    /// Whether two places lie in one segment.
-    #[must_use]
-    pub fn in_one_segment(&self, one: RegionOffset, other: RegionOffset) -> bool {
-        self.segments.index_of(one) == self.segments.index_of(other)
     }
 
     /// Records that the index refers to `page` now.
@@ -190,6 +204,25 @@ impl Space {
             if self.owned.get(u64::from(index.get())) {
                 self.free_owned = self.free_owned.saturating_sub(1);
             }
+        }
+    }
+
+    /// Records that the index refers to `pages` pages from that at `at` on now.
+    pub fn reference_run(&mut self, at: RegionOffset, pages: u64) {
+        let Some((mut bit, _)) = self.locate_at(at) else { return };
+        let end = bit.saturating_add(pages);
+        while bit < end {
+            let Some((index, behind)) = self.segment_of(bit) else { return };
+            let (count, to) = (behind.min(end) - bit, behind.min(end));
+            let added = self.used.set_run(bit, to);
+            self.shared |= added < count;
+            if let Some(in_use) = self.in_use.get_mut(index.get() as usize) {
+                *in_use += added as u32;
+            }
+            if self.owned.get(u64::from(index.get())) {
+                self.free_owned = self.free_owned.saturating_sub(added);
+            }
+            bit = to;
         }
     }
 
@@ -382,11 +415,26 @@ impl Space {
         u64::from(index.get()).saturating_mul(self.segments.pages())
     }
 
+    /// The bit behind those of segment `index`.
+    fn behind(&self, index: SegmentIndex) -> u64 {
+        self.first_page(index).saturating_add(self.segments.pages())
+    }
+
+    /// The segment of a bit, and the bit behind those of the segment.
+    fn segment_of(&self, bit: u64) -> Option<(SegmentIndex, u64)> {
+        let index = u32::try_from(bit.checked_div(self.segments.pages())?).ok()?;
+        let index = SegmentIndex::new(index);
+        (index.get() < self.segments.count).then_some((index, self.behind(index)))
+    }
+
     /// The bit and the segment of a page of the range, if it lies in a segment.
     fn locate(&self, page: PageRef) -> Option<(u64, SegmentIndex)> {
         let PageRef::Region(page) = page else { return None };
-        let at = RegionOffset::new(u64::from(page) * BLOCK_SIZE);
+        self.locate_at(RegionOffset::new(u64::from(page) * BLOCK_SIZE))
+    }
+
+    fn locate_at(&self, at: RegionOffset) -> Option<(u64, SegmentIndex)> {
         let index = self.segments.index_of(at)?;
-        Some((u64::from(page).checked_sub(page_of(self.segments.area.start))?, index))
+        Some((page_of(at).checked_sub(page_of(self.segments.area.start))?, index))
     }
 }

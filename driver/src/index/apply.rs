@@ -1,7 +1,7 @@
 //! What a log entry does to the index.
 
 use super::inode::{Content, Inode};
-use super::pages::PageRef;
+use super::pages::{PageRef, Replaced};
 use super::{Index, Removed, View};
 use crate::error::{Error, Result};
 use crate::log::entry::{Changes, Entry, Name, NewInode, Operation, WriteSource};
@@ -141,20 +141,19 @@ impl Index {
         else {
             return Err(Error::InvalidArgument("not a regular file"));
         };
-        let first = offset / BLOCK_SIZE;
-        for page in first..end.div_ceil(BLOCK_SIZE) {
-            let location = at.checked_add((page - first) * BLOCK_SIZE);
-            let location = location.ok_or(Error::Corrupt { what: "page", at: at.get() })?;
-            let new = PageRef::at(location)?;
-            let old = self.pages.set(pages, page, new)?;
+        let mut page = offset / BLOCK_SIZE;
+        let end = end.div_ceil(BLOCK_SIZE);
+        let mut at = at;
+        while page < end {
+            let replaced = self.pages.set_run(pages, page, end - page, at)?;
             super::check_mapped(view, self.pages.mapped())?;
-            let Some(space) = space.as_deref_mut() else { continue };
-            if old != Some(new) {
-                space.reference(new);
-                if let Some(old) = old {
-                    space.release(old);
-                }
+            let count = replaced.iter().len() as u64;
+            if let Some(space) = space.as_deref_mut() {
+                take_place(space, at, &replaced)?;
             }
+            page += count;
+            let next = at.checked_add(count * BLOCK_SIZE);
+            at = next.ok_or(Error::Corrupt { what: "page", at: at.get() })?;
         }
         Ok(())
     }
@@ -462,4 +461,24 @@ fn set_attributes(inode: &mut Inode, changes: &Changes, time: Timestamp) {
         inode.set_logged();
     }
     inode.ctime = time;
+}
+
+/// Records that pages from `at` on are used in the place of `replaced`.
+fn take_place(space: &mut Space, at: RegionOffset, replaced: &Replaced) -> Result<()> {
+    let pages = replaced.iter().len() as u64;
+    if replaced.iter().all(|old| old.is_none()) {
+        space.reference_run(at, pages);
+        return Ok(());
+    }
+    for (page, old) in (0..).zip(replaced.iter()) {
+        let new = at.checked_add(page * BLOCK_SIZE);
+        let new = PageRef::at(new.ok_or(Error::Corrupt { what: "page", at: at.get() })?)?;
+        if old != Some(new) {
+            space.reference(new);
+            if let Some(old) = old {
+                space.release(old);
+            }
+        }
+    }
+    Ok(())
 }

@@ -421,6 +421,17 @@ impl Index {
         }
     }
 
+    /// How many pages from `page` on, which is one, are in no map, `max` at most: holes, or the base's.
+    #[must_use]
+    pub fn unmapped_run(&self, ino: Ino, page: u64, max: u64) -> u64 {
+        let end = page.saturating_add(max);
+        let mapped = match self.changed(ino).map(|inode| &inode.content) {
+            Some(Content::File { pages, .. }) => self.pages.first_mapped(pages, page, end),
+            _ => None,
+        };
+        mapped.unwrap_or(end).saturating_sub(page).max(1)
+    }
+
     /// Whether `ino` is a file without a name.
     #[must_use]
     pub fn is_orphan(&self, ino: Ino) -> bool {

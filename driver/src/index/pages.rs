@@ -69,6 +69,19 @@ impl PageRef {
 
 type Node = [u32; FANOUT];
 
+/// Where pages that were mapped anew were before, in their order.
+pub struct Replaced {
+    slots: Node,
+    count: usize,
+}
+
+impl Replaced {
+    /// One after the other; none for those that were nowhere.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Option<PageRef>> + '_ {
+        self.slots.iter().take(self.count).map(|&slot| PageRef::from_slot(slot))
+    }
+}
+
 /// The nodes of all page maps of a mount.
 #[derive(Default)]
 pub struct PageArena {
@@ -132,14 +145,22 @@ impl PageArena {
     #[must_use]
     pub fn run(&self, map: &PageMap, page: u64, max: u64) -> Option<(PageRef, u64)> {
         let first = self.get(map, page)?;
+        if map.height == 0 {
+            return Some((first, 1));
+        }
         let mut last = first;
         let mut count = 1;
-        while count < max {
-            match page.checked_add(count).and_then(|p| self.get(map, p)) {
-                Some(next) if last.followed_by(next) => last = next,
-                _ => break,
+        // Leaf by leaf.
+        'leaves: while count < max {
+            let Some(next) = page.checked_add(count) else { break };
+            let Some(leaf) = self.leaf(map, next) else { break };
+            for &slot in leaf.iter().skip(slot_of(next, 0)) {
+                match PageRef::from_slot(slot) {
+                    Some(next) if last.followed_by(next) && count < max => last = next,
+                    _ => break 'leaves,
+                }
+                count += 1;
             }
-            count += 1;
         }
         Some((first, count))
     }
@@ -177,6 +198,60 @@ impl PageArena {
     ///
     /// [`Error::NoMemory`], [`Error::FileTooBig`].
     pub fn set(&mut self, map: &mut PageMap, page: u64, to: PageRef) -> Result<Option<PageRef>> {
+        self.grow(map, page)?;
+        let slot = match map.height {
+            0 => &mut map.root,
+            _ => {
+                let leaf = self.leaf_mut(map, page)?;
+                leaf.get_mut(slot_of(page, 0)).ok_or(Error::NoMemory)?
+            }
+        };
+        let old = PageRef::from_slot(core::mem::replace(slot, to.to_slot()));
+        map.pages += u64::from(old.is_none());
+        self.mapped += u64::from(old.is_none());
+        Ok(old)
+    }
+
+    /// Maps `page` and those behind it, `count` at most and as far as one node reaches, to pages of
+    /// the range that follow each other, `to` first; returns where they were before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`], [`Error::FileTooBig`], [`Error::Corrupt`] past the largest page.
+    pub fn set_run(
+        &mut self,
+        map: &mut PageMap,
+        page: u64,
+        count: u64,
+        to: RegionOffset,
+    ) -> Result<Replaced> {
+        let mut replaced = Replaced { slots: [0; FANOUT], count: 0 };
+        let reach = count.min((FANOUT - slot_of(page, 0)) as u64).max(1);
+        let corrupt = Error::Corrupt { what: "page reference", at: to.get() };
+        let last = to.checked_add((reach - 1) * BLOCK_SIZE).ok_or(corrupt)?;
+        let (first, _) = (PageRef::at(to)?, PageRef::at(last)?);
+        if reach == 1 {
+            let old = self.set(map, page, first)?;
+            replaced.slots = [old.map_or(0, PageRef::to_slot); FANOUT];
+            replaced.count = 1;
+            return Ok(replaced);
+        }
+        self.grow(map, page.checked_add(reach - 1).ok_or(Error::FileTooBig)?)?;
+        let leaf = self.leaf_mut(map, page)?;
+        let mut added = 0;
+        let slots = leaf.iter_mut().skip(slot_of(page, 0)).zip(&mut replaced.slots);
+        for ((slot, old), new) in slots.zip(first.to_slot()..).take(reach as usize) {
+            *old = core::mem::replace(slot, new);
+            added += u64::from(*old == 0);
+            replaced.count += 1;
+        }
+        map.pages += added;
+        self.mapped += added;
+        Ok(replaced)
+    }
+
+    /// Makes the map high enough for `page`.
+    fn grow(&mut self, map: &mut PageMap, page: u64) -> Result<()> {
         while !map.covers(page) {
             if map.height >= MAX_HEIGHT {
                 return Err(Error::FileTooBig);
@@ -188,12 +263,11 @@ impl PageArena {
             map.root = root;
             map.height += 1;
         }
-        if map.height == 0 {
-            let old = PageRef::from_slot(core::mem::replace(&mut map.root, to.to_slot()));
-            map.pages += u64::from(old.is_none());
-            self.mapped += u64::from(old.is_none());
-            return Ok(old);
-        }
+        Ok(())
+    }
+
+    /// The leaf with `page`, which a map that is high enough for it gets if it has none.
+    fn leaf_mut(&mut self, map: &PageMap, page: u64) -> Result<&mut Node> {
         let mut node = map.root;
         for level in (1..map.height).rev() {
             let at = slot_of(page, level);
@@ -208,12 +282,7 @@ impl PageArena {
                 child
             };
         }
-        let slot = self.node_mut(node).and_then(|n| n.get_mut(slot_of(page, 0)));
-        let slot = slot.ok_or(Error::NoMemory)?;
-        let old = PageRef::from_slot(core::mem::replace(slot, to.to_slot()));
-        map.pages += u64::from(old.is_none());
-        self.mapped += u64::from(old.is_none());
-        Ok(old)
+        self.node_mut(node).ok_or(Error::NoMemory)
     }
 
     /// Unmaps all pages from `from` on, calling `each` for every one.

@@ -367,11 +367,7 @@ impl<P: Platform> Mount<P> {
                 self.write_in_place(current, company, ino, (offset, len), start, source)
             }
             None => {
-                // Up to the next page that can be written in place.
-                let mut fresh = 1;
-                while fresh < pages && self.owned_run(current, ino, page + fresh, 1)?.is_none() {
-                    fresh += 1;
-                }
+                let fresh = self.fresh_run(current, ino, page, pages)?;
                 self.write_new(current, company, ino, (offset, wanted), fresh, source)
             }
         }
@@ -391,17 +387,34 @@ impl<P: Platform> Mount<P> {
         };
         let space = &current.writing.as_ref().ok_or(Error::ReadOnly)?.space;
         let start = RegionOffset::new(u64::from(at) * BLOCK_SIZE);
-        let mut owned = 0;
-        // A run may reach from a segment of ours into somebody else's; an entry never reaches out of
-        // one.
-        while owned < run
-            && start
-                .checked_add(owned * BLOCK_SIZE)
-                .is_some_and(|page| space.owns(page) && space.in_one_segment(start, page))
-        {
-            owned += 1;
-        }
+        // A run may reach from a segment of ours into somebody else's.
+        let owned = space.owned_pages(start, run);
         Ok((owned > 0).then_some((start, owned)))
+    }
+
+    /// How many pages of the file from `page` on, `max` at most, there are until the next one that this
+    /// branch owns.
+    fn fresh_run(&self, current: &Current, ino: Ino, page: u64, max: u64) -> Result<u64> {
+        let mut fresh = 0;
+        while fresh < max {
+            let here = page.checked_add(fresh).ok_or(Error::FileTooBig)?;
+            let Some((at, run)) = current.index.page_run(ino, here, max - fresh) else {
+                fresh += current.index.unmapped_run(ino, here, max - fresh);
+                continue;
+            };
+            if self.owned_run(current, ino, here, 1)?.is_some() {
+                break;
+            }
+            // What a segment holds is owned as a whole.
+            let space = &current.writing.as_ref().ok_or(Error::ReadOnly)?.space;
+            fresh += match at {
+                PageRef::Region(at) => {
+                    space.pages_in_segment(RegionOffset::new(u64::from(at) * BLOCK_SIZE), run)
+                }
+                PageRef::Private(_) => 1,
+            };
+        }
+        Ok(fresh)
     }
 
     fn write_in_place(

@@ -40,6 +40,22 @@ impl Bitmap {
         was_clear
     }
 
+    /// Makes the bits in `from..to` 1; returns how many were 0 before.
+    pub fn set_run(&mut self, from: u64, to: u64) -> u64 {
+        let to = to.min(self.len);
+        let mut added = 0;
+        let mut at = from;
+        while at < to {
+            let end = (at / 64 + 1).saturating_mul(64).min(to);
+            let Some(word) = self.words.get_mut((at / 64) as usize) else { break };
+            let bits = (u64::MAX >> (64 - (end - at))) << (at % 64);
+            added += u64::from((bits & !*word).count_ones());
+            *word |= bits;
+            at = end;
+        }
+        added
+    }
+
     /// Makes bit `at` 0; says whether it was 1 before.
     pub fn clear(&mut self, at: u64) -> bool {
         let Some(word) = self.words.get_mut((at / 64) as usize) else { return false };
@@ -109,5 +125,22 @@ mod tests {
         assert_eq!(map.first_clear(65, 130), Some(129));
         assert_eq!(map.first_set(64, 130), 65);
         assert_eq!(map.first_set(129, 130), 130);
+    }
+
+    #[test]
+    fn a_run_is_set_as_its_bits_are() {
+        for (from, to) in
+            [(0, 0), (3, 4), (0, 64), (5, 64), (64, 130), (1, 129), (60, 200), (200, 300)]
+        {
+            let (mut one_by_one, mut run) = (Bitmap::new(130).unwrap(), Bitmap::new(130).unwrap());
+            for map in [&mut one_by_one, &mut run] {
+                for bit in [2, 63, 64, 100] {
+                    map.set(bit);
+                }
+            }
+            let added: u64 = (from..to).map(|bit| u64::from(one_by_one.set(bit))).sum();
+            assert_eq!(run.set_run(from, to), added, "{from}..{to}");
+            assert!((0..140).all(|bit| run.get(bit) == one_by_one.get(bit)), "{from}..{to}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 use daxfs::format::BLOCK_SIZE;
 use daxfs::format::handover::{ConsoleKind, Handover, MAGIC, VERSION};
+use daxfs::format::mailbox;
 use daxfs::{Access, BranchName, MountOptions};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -27,6 +28,8 @@ pub enum HandoverError {
     Version(u32),
     /// The console is of a kind this kernel cannot drive.
     Console(u32),
+    /// The mailbox is too small, misaligned, or not in the kernel's own memory.
+    Mailbox(Range),
     /// The command line says nothing about the range, or the record nonsense.
     Range(SharedRange),
     /// The command line is wrong.
@@ -40,6 +43,7 @@ impl fmt::Display for HandoverError {
             Self::Magic(magic) => write!(f, "no handover record (magic {magic:#x})"),
             Self::Version(version) => write!(f, "unknown handover version {version}"),
             Self::Console(kind) => write!(f, "unknown kind of console {kind}"),
+            Self::Mailbox(at) => write!(f, "mailbox at {:#x}..{:#x} cannot be", at.start, at.end),
             Self::Range(range) => write!(
                 f,
                 "no usable shared range (phys={:#x}, size={:#x}): both must be given, and be \
@@ -83,8 +87,12 @@ pub struct Request<'a> {
     pub write_demanded: bool,
     /// Whose machine this is.
     pub starter: Starter,
-    /// I/O port of the console.
-    pub console_port: u16,
+    /// I/O port of the console; `None` if it has none.
+    pub console_port: Option<u16>,
+    /// The mailbox, physical: rings for the console, and a place to say how far the kernel is.
+    pub mailbox: Option<Range>,
+    /// The kernel's identity in the member table.
+    pub kernel: Option<u64>,
     /// Time of day at the start, in nanoseconds since the epoch.
     pub boot_time: Option<u64>,
     /// Frequency of the time stamp counter.
@@ -114,8 +122,12 @@ impl<'a> Request<'a> {
         let script = rest.get(..script_len).ok_or(HandoverError::Truncated)?;
 
         let kind = record.console_kind.get();
-        let console = match ConsoleKind::from_raw(kind).ok_or(HandoverError::Console(kind))? {
-            ConsoleKind::Uart => record.console_port.get(),
+        let console_port = match ConsoleKind::from_raw(kind).ok_or(HandoverError::Console(kind))? {
+            ConsoleKind::Uart => {
+                let port = record.console_port.get();
+                Some(u16::try_from(port).map_err(|_| HandoverError::Console(port))?)
+            }
+            ConsoleKind::Mailbox => None,
         };
         let options = Options::parse(cmdline)?;
         let shared = SharedRange {
@@ -131,17 +143,34 @@ impl<'a> Request<'a> {
             return Err(HandoverError::Range(shared));
         }
         let own = Range::new(record.own_phys.get(), record.own_size.get());
+        if !own.is_empty() && !own.intersection(&Range::new(shared.phys, shared.size)).is_empty() {
+            return Err(HandoverError::Range(shared));
+        }
         Ok(Self {
             shared,
             mount: options.mount,
             write_demanded: options.write_demanded,
             starter: if own.is_empty() { Starter::Machine } else { Starter::Kernel { own } },
-            console_port: u16::try_from(console).map_err(|_| HandoverError::Console(console))?,
+            console_port,
+            mailbox: mailbox_in(&record, &own)?,
+            kernel: Some(record.kernel.get()).filter(|&id| id > 0),
             boot_time: Some(record.boot_time.get()).filter(|&t| t > 0),
             tsc_khz: Some(record.tsc_khz.get()).filter(|&khz| khz > 0),
             script: (script_len > 0).then_some(script),
         })
     }
+}
+
+/// The mailbox, if there is one.
+fn mailbox_in(record: &Handover, own: &Range) -> Result<Option<Range>, HandoverError> {
+    let at = Range::new(record.mailbox_phys.get(), record.mailbox_size.get());
+    if at.start == 0 {
+        return Ok(None);
+    }
+    let fits = at.start.is_multiple_of(BLOCK_SIZE)
+        && at.len() >= mailbox::SIZE
+        && own.intersection(&at) == at;
+    if fits { Ok(Some(at)) } else { Err(HandoverError::Mailbox(at)) }
 }
 
 /// The record for a command line and a script, as a starter that knows nothing else makes it. The
@@ -275,11 +304,55 @@ mod tests {
         }
     }
 
+    /// A record as another kernel on the machine makes it.
+    fn started(change: impl FnOnce(&mut Handover)) -> Vec<u8> {
+        let mut record = record_for(RANGE.len() as u32, 0);
+        record.own_phys = 0x3800_0000.into();
+        record.own_size = (64 << 20).into();
+        record.console_kind = ConsoleKind::Mailbox.raw().into();
+        record.mailbox_phys = 0x3800_1000.into();
+        record.mailbox_size = mailbox::SIZE.into();
+        change(&mut record);
+        [record.as_bytes(), RANGE.as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_kernel_beside_another_one_has_memory_of_its_own_and_a_mailbox_in_it() {
+        let bytes = started(|_| {});
+        let request = Request::parse(&bytes).unwrap();
+        let own = Range { start: 0x3800_0000, end: 0x3c00_0000 };
+        assert_eq!(request.starter, Starter::Kernel { own });
+        assert_eq!(request.mailbox, Some(Range::new(0x3800_1000, mailbox::SIZE)));
+        assert_eq!(request.console_port, None);
+    }
+
+    #[test]
+    fn mailboxes_that_are_not_wholly_the_kernels_are_refused() {
+        let moves: [fn(&mut Handover); 5] = [
+            |r| r.mailbox_phys = 0x3800_1001.into(),
+            |r| r.mailbox_phys = 0x37ff_f000.into(),
+            |r| r.mailbox_phys = 0x3bff_f000.into(),
+            |r| r.mailbox_size = (mailbox::SIZE - 1).into(),
+            |r| r.own_size = 0.into(),
+        ];
+        for (i, change) in moves.into_iter().enumerate() {
+            let bytes = started(change);
+            let error = Request::parse(&bytes).unwrap_err();
+            assert!(matches!(error, HandoverError::Mailbox(_)), "{i}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn own_memory_in_the_shared_range_is_refused() {
+        let bytes = started(|r| r.own_phys = (1_u64 << 32).into());
+        assert!(matches!(Request::parse(&bytes), Err(HandoverError::Range(_))));
+    }
+
     #[test]
     fn foreign_records_are_told_apart() {
         let mut record = bytes(RANGE.as_bytes(), b"");
-        record[8] = 2;
-        assert_eq!(Request::parse(&record).unwrap_err(), HandoverError::Version(2));
+        record[8] = 1;
+        assert_eq!(Request::parse(&record).unwrap_err(), HandoverError::Version(1));
         record[0] = 0;
         assert!(matches!(Request::parse(&record), Err(HandoverError::Magic(_))));
     }

@@ -10,6 +10,7 @@
 //!     shell        grammar and commands           over daxfs::Mount and System
 //!     console      line editing
 //!     handover     what the starter asked for
+//!     mailbox      what a started kernel shares with its starter
 //!     memory_map   physical memory not yet given away
 //!     fill         reproducible file contents
 //! ```
@@ -23,6 +24,7 @@ extern crate std;
 pub mod console;
 pub mod fill;
 pub mod handover;
+pub mod mailbox;
 pub mod memory_map;
 pub mod shell;
 mod system;

@@ -1,15 +1,18 @@
 //! The runner's arguments.
 
 use clap::{Args, Parser, Subcommand};
-use runner::commands::guest::{Options, Outcome, Source, Work};
-use runner::error::{Error, Result};
+use runner::commands::options::{Outcome, Range, Source, Work};
+use runner::commands::{guest, linux};
 use runner::qemu::AccelChoice;
+use runner::qemu::machine::MOST_MIB;
+use runner::setup::Flavour;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Runs the DAXFS guest kernel in QEMU. Without a command: a demonstration of the whole.
+/// Runs the DAXFS guest kernel, and Linux with the DAXFS module, in QEMU. Without a command: a
+/// demonstration.
 #[derive(Debug, Parser)]
-#[command(name = "runner", version, after_help = AFTER)]
+#[command(name = "runner", version, after_help = AFTER, args_override_self = true)]
 pub struct Cli {
     /// Say nothing about what is being set up
     #[arg(short, long, global = true)]
@@ -19,21 +22,52 @@ pub struct Cli {
 }
 
 const AFTER: &str = "\
-Exit status: that of the first command in the guest that failed (1 failure, 2 wrong use, 127 no such
-command), else 0; 32 if the guest cannot mount the image, 101 if it panics, 102 if it raises an
-exception, 124 after --timeout, 125 if the runner fails, 128 + N after signal N.";
+Exit status: guest: that of the first command that failed (1 failure, 2 wrong use, 127 no such command),
+else 0; linux: that of the commands, as a shell runs them. 32 if the guest cannot mount the image, 101 if
+a kernel panics, 102 if the guest raises an exception, 103 if Linux reports a bug (a WARNING, a BUG, a lock
+or memory fault) even if the commands succeed, 124 after --timeout, 125 if the runner fails, 128 + N after
+signal N.";
+
+const LINUX_AFTER: &str = "\
+In the machine: the shared range is at physical address 0x100000000 ($DAXFS_RANGE has phys= and size=, for
+mount -o), daxfs.ko is loaded, the tools and busybox are on the PATH. Example:
+
+    runner linux --rootfs DIR --exec 'mount -t daxfs -o $DAXFS_RANGE,rw,branch=b1,parent=main none /mnt; ls /mnt'
+
+The kernel is built once and cached; KDIR=TREE (KDIR_DEBUG=TREE with --kernel-debug) names a built tree to
+use instead.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the guest kernel on an image
     Guest(GuestArgs),
+    /// Run Linux, with the file system's module, on an image
+    #[command(after_help = LINUX_AFTER)]
+    Linux(LinuxArgs),
     /// Set up everything a run needs, and say where it is
-    Setup,
+    Setup {
+        /// Also what `linux` needs
+        #[arg(long)]
+        linux: bool,
+        /// Also what `linux --kernel-debug` needs
+        #[arg(long)]
+        kernel_debug: bool,
+        /// Fail if building the modules gives warnings
+        #[arg(long)]
+        deny_warnings: bool,
+    },
+    /// Print what a shell needs to build the modules by hand: eval "$(runner env)"; make -C host-kmod
+    Env {
+        /// For the kernel of `linux --kernel-debug`
+        #[arg(long)]
+        kernel_debug: bool,
+    },
 }
 
+/// Where a machine's image comes from, and what becomes of it.
 #[derive(Debug, Args)]
-pub struct GuestArgs {
-    /// The image to mount [default: one of a small demonstration tree]
+struct RangeArgs {
+    /// The image in the shared range [default: one of a small demonstration tree]
     #[arg(long, value_name = "FILE", conflicts_with = "rootfs")]
     image: Option<PathBuf>,
     /// Make a writable image of this directory
@@ -42,87 +76,227 @@ pub struct GuestArgs {
     /// Bytes of the shared range, with K, M or G [default: the image's, or 256M]
     #[arg(long, value_parser = size)]
     size: Option<u64>,
-    /// The branch to own, made from main if it does not exist
-    #[arg(long, value_name = "NAME", default_value = "guest", value_parser = branch)]
-    branch: String,
-    /// Check the whole image before mounting it
-    #[arg(long)]
-    validate: bool,
     /// Work on the image file itself, not on a copy
     #[arg(long, requires = "image", conflicts_with = "save")]
     in_place: bool,
     /// Write the shared range to this file afterwards
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// What executes the guest's instructions
-    #[arg(long, value_enum, default_value_t)]
-    accel: AccelChoice,
-    /// Commands to run, separated by ';' or line ends; their output is the runner's
+}
+
+impl RangeArgs {
+    fn range(&self) -> Range {
+        Range {
+            source: match (&self.image, &self.rootfs) {
+                (Some(image), _) => Source::Image(image.clone()),
+                (None, Some(root)) => Source::Tree(root.clone()),
+                (None, None) => Source::Demo,
+            },
+            size: self.size,
+            outcome: match &self.save {
+                Some(path) => Outcome::Saved(path.clone()),
+                None if self.in_place => Outcome::InPlace,
+                None => Outcome::Dropped,
+            },
+        }
+    }
+}
+
+/// What a machine does, and for how long.
+#[derive(Debug, Args)]
+struct WorkArgs {
+    /// Commands to run; their output is the runner's
     #[arg(long, value_name = "COMMANDS", conflicts_with = "interactive")]
     exec: Option<String>,
-    /// Give the guest the terminal (Ctrl-A X ends it); the default if there is one
+    /// Give the machine the terminal (Ctrl-A X ends it); the default if there is one
     #[arg(long)]
     interactive: bool,
     /// Give up after so many seconds [default: 300 with commands, never with a terminal]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
-    /// MiB of memory of the guest's own
-    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=16384))]
-    memory: u32,
+    /// What executes the machine's instructions
+    #[arg(long, value_enum, default_value_t)]
+    accel: AccelChoice,
     /// Show QEMU's command line
     #[arg(short, long)]
     verbose: bool,
 }
 
-impl GuestArgs {
-    /// What the arguments mean together.
-    pub fn options(&self) -> Result<Options> {
-        let source = match (&self.image, &self.rootfs) {
-            (Some(image), _) => Source::Image(image.clone()),
-            (None, Some(root)) => Source::Tree(root.clone()),
-            (None, None) => Source::Demo,
-        };
-        let outcome = match &self.save {
-            Some(path) => Outcome::Saved(path.clone()),
-            None if self.in_place => Outcome::InPlace,
-            None => Outcome::Dropped,
-        };
-        let work = match &self.exec {
+impl WorkArgs {
+    fn work(&self) -> Work {
+        match &self.exec {
             Some(text) => Work::Script(text.clone()),
             None if self.interactive => Work::Interactive,
             None => Work::StandardInput,
-        };
-        let timeout = match (self.timeout, &work) {
-            (Some(0), _) => return Err(Error::Usage("--timeout must be at least 1".into())),
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        match (self.timeout, &self.exec) {
             (Some(seconds), _) => Some(Duration::from_secs(seconds)),
-            (None, Work::Script(_)) => Some(Duration::from_secs(300)),
-            (None, _) => None,
-        };
-        Ok(Options {
-            source,
-            size: self.size,
-            branch: self.branch.clone(),
-            validate: self.validate,
-            outcome,
-            accel: self.accel,
-            work,
-            timeout,
-            memory: self.memory,
-            verbose: self.verbose,
-        })
+            (None, Some(_)) => Some(Duration::from_secs(300)),
+            (None, None) => None,
+        }
     }
 }
 
-fn size(text: &str) -> std::result::Result<u64, String> {
+#[derive(Debug, Args)]
+pub struct GuestArgs {
+    #[command(flatten)]
+    range: RangeArgs,
+    /// The branch to own, made from main if it does not exist
+    #[arg(long, value_name = "NAME", default_value = "guest", value_parser = branch)]
+    branch: String,
+    /// Check the whole image before mounting it
+    #[arg(long)]
+    validate: bool,
+    #[command(flatten)]
+    work: WorkArgs,
+    /// MiB of memory of the guest's own
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = own_mib(16))]
+    memory: u32,
+}
+
+impl GuestArgs {
+    /// What the arguments mean together.
+    pub fn options(&self) -> guest::Options {
+        guest::Options {
+            range: self.range.range(),
+            branch: self.branch.clone(),
+            validate: self.validate,
+            accel: self.work.accel,
+            work: self.work.work(),
+            timeout: self.work.timeout(),
+            memory: self.memory,
+            verbose: self.work.verbose,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct LinuxArgs {
+    #[command(flatten)]
+    range: RangeArgs,
+    /// Put a file or folder of this machine into Linux's initial file system; programs bring their libraries
+    #[arg(long, value_name = "SRC[:DST]", value_parser = addition)]
+    add: Vec<(PathBuf, String)>,
+    /// Put a package of the distribution into it, for example fio or stress-ng
+    #[arg(long, value_name = "NAME")]
+    package: Vec<String>,
+    /// Boot the kernel that checks itself (KASAN, lockdep, ...): slow, loud about bugs
+    #[arg(long)]
+    kernel_debug: bool,
+    /// Leave the file system's module out
+    #[arg(long)]
+    no_modules: bool,
+    /// Further arguments for the kernel's command line
+    #[arg(long, value_name = "ARGUMENTS", default_value = "")]
+    append: String,
+    /// Write the kernel's log to this file
+    #[arg(long, value_name = "FILE")]
+    kernel_log: Option<PathBuf>,
+    #[command(flatten)]
+    work: WorkArgs,
+    /// Give Linux a persistent memory device of so many bytes for file systems: /dev/pmem0
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pmem: Option<u64>,
+    /// Give Linux a persistent memory device of so many bytes for programs to map: /dev/dax, which is /dev/dax0.0, or dax1.0 with --pmem
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    dax: Option<u64>,
+    /// Processors
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    cpus: u32,
+    /// MiB of memory of Linux's own
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = own_mib(128))]
+    memory: u32,
+}
+
+impl LinuxArgs {
+    /// What the arguments mean together.
+    pub fn options(&self) -> linux::Options {
+        linux::Options {
+            range: self.range.range(),
+            additions: self.add.clone(),
+            packages: self.package.clone(),
+            flavour: flavour(self.kernel_debug),
+            no_modules: self.no_modules,
+            append: self.append.clone(),
+            log: self.kernel_log.clone(),
+            accel: self.work.accel,
+            work: self.work.work(),
+            timeout: self.work.timeout(),
+            cpus: self.cpus,
+            memory: self.memory,
+            pmem: self.pmem.unwrap_or(0),
+            dax: self.dax.unwrap_or(0),
+            verbose: self.work.verbose,
+        }
+    }
+}
+
+/// The kernel that is meant.
+pub const fn flavour(debug: bool) -> Flavour {
+    if debug { Flavour::Debug } else { Flavour::Plain }
+}
+
+/// `SRC:DST`, `SRC:` for the same path there, or `SRC` alone for that, too.
+fn addition(text: &str) -> Result<(PathBuf, String), String> {
+    let (source, target) = text.split_once(':').unwrap_or((text, ""));
+    let absolute = std::path::absolute(source).map_err(|error| error.to_string())?;
+    let target = if target.is_empty() { absolute.to_str() } else { Some(target) };
+    let target = target.ok_or("the name is not UTF-8: give another one, SRC:DST")?;
+    if !target.starts_with('/') {
+        return Err("DST is a path from the root: /...".into());
+    }
+    match (target.ends_with('/'), absolute.file_name().and_then(|name| name.to_str())) {
+        (true, Some(name)) => Ok((absolute.clone(), format!("{target}{name}"))),
+        _ => Ok((absolute.clone(), target.to_owned())),
+    }
+}
+
+/// Memory of a machine's own lies below the shared range.
+fn own_mib(least: u32) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(least)..=i64::from(MOST_MIB))
+}
+
+fn size(text: &str) -> Result<u64, String> {
     match daxfs::parse_size(text.as_bytes()) {
         Some(0) | None => Err("a number of bytes above 0, with K, M or G if you like".into()),
         Some(bytes) => Ok(bytes),
     }
 }
 
-fn branch(text: &str) -> std::result::Result<String, String> {
+fn branch(text: &str) -> Result<String, String> {
     match daxfs::BranchName::new(text.as_bytes()) {
         Some(_) => Ok(text.to_owned()),
         None => Err("a branch name has 1 to 31 bytes, without '/' and ','".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_make_sense_to_clap() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_added_has_a_place() {
+        for (text, source, target) in [
+            ("/a/b", "/a/b", "/a/b"),
+            ("/a/b:", "/a/b", "/a/b"),
+            ("/a/b:/c", "/a/b", "/c"),
+            ("/a/b:/c/", "/a/b", "/c/b"),
+        ] {
+            assert_eq!(
+                addition(text).unwrap(),
+                (PathBuf::from(source), target.to_owned()),
+                "{text}"
+            );
+        }
+        assert!(addition("/a:b").is_err());
     }
 }

@@ -29,6 +29,11 @@ pub fn guest_line(line: &str) {
     anstream::eprintln!("{DIM}guest:{DIM:#} {line}");
 }
 
+/// A line of Linux's log.
+pub fn linux_line(line: &str) {
+    anstream::eprintln!("{DIM}linux:{DIM:#} {line}");
+}
+
 /// A heading of the demonstration.
 pub fn heading(text: impl Display) {
     let style = BOLD.fg_color(Some(AnsiColor::Cyan.into()));

@@ -58,10 +58,15 @@ pub enum Error {
         reason: io::Error,
     },
     /// The run took too long and was ended.
-    #[error("the guest did not finish within {} s and was ended (see --timeout)", limit.as_secs())]
+    #[error(
+        "the machine did not finish within {} s and was ended (see --timeout){}",
+        limit.as_secs(), Tail(last)
+    )]
     Timeout {
         /// The limit.
         limit: Duration,
+        /// The last lines of the console, if they have not been shown.
+        last: Vec<String>,
     },
     /// The runner was told to stop.
     #[error("interrupted")]
@@ -69,7 +74,7 @@ pub enum Error {
         /// The signal's number.
         signal: i32,
     },
-    /// QEMU ended without the guest having said anything.
+    /// QEMU ended without the kernel having said anything.
     #[error("QEMU ended unexpectedly ({status}){}", Tail(last))]
     Died {
         /// How it ended.
@@ -77,8 +82,14 @@ pub enum Error {
         /// The last lines of the console.
         last: Vec<String>,
     },
-    /// The guest kernel panicked, or could not start.
-    #[error("the guest kernel panicked{}", Tail(last))]
+    /// The machine was switched off before what it was to do was done.
+    #[error("the machine was switched off, or restarted, before its commands ended{}", Tail(last))]
+    Off {
+        /// The last lines of the console, if they have not been shown.
+        last: Vec<String>,
+    },
+    /// The kernel panicked, or could not start.
+    #[error("the kernel panicked{}", Tail(last))]
     Panic {
         /// The last lines of the console.
         last: Vec<String>,
@@ -88,6 +99,20 @@ pub enum Error {
     Exception {
         /// The last lines of the console.
         last: Vec<String>,
+    },
+    /// Linux reported a bug of its own, or of its modules, and went on.
+    #[error("Linux reported a problem:{}", Lines(lines))]
+    Problem {
+        /// The report.
+        lines: Vec<String>,
+    },
+    /// A program cannot run elsewhere.
+    #[error("{program}: {reason}", program = program.display())]
+    Library {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// The demonstration did not show what it should.
     #[error("step '{step}' did not show what it should: {what}")]
@@ -107,6 +132,7 @@ impl Error {
             Self::Usage(_) => 2,
             Self::Panic { .. } => 101,
             Self::Exception { .. } => 102,
+            Self::Problem { .. } => 103,
             Self::Timeout { .. } => 124,
             Self::Interrupted { signal } => 128_u8.wrapping_add(*signal as u8),
             _ => 125,
@@ -138,13 +164,19 @@ struct Tail<'a>(&'a [String]);
 
 impl fmt::Display for Tail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.0.is_empty() {
-            f.write_str("; the console's last lines:")?;
+        if self.0.is_empty() {
+            return Ok(());
         }
-        for line in self.0 {
-            write!(f, "\n    {line}")?;
-        }
-        Ok(())
+        write!(f, "; the console's last lines:{}", Lines(self.0))
+    }
+}
+
+/// Lines, each indented and below the one before.
+struct Lines<'a>(&'a [String]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|line| write!(f, "\n    {line}"))
     }
 }
 

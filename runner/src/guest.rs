@@ -3,13 +3,15 @@
 use crate::console;
 use crate::error::{Error, Result};
 use crate::memory::SharedMemory;
-use crate::qemu::machine::Console;
-use crate::qemu::{Accel, Ended, Machine, Process, Signals};
+use crate::qemu::machine::{Machine, SHARED_PHYS, Shape, Stream};
+use crate::qemu::{Accel, Ended, Process, Signals};
 use crate::setup::{Guest, Qemu};
-use daxfs_format::handover::ExitStatus;
-use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::Stdio;
+use crate::streams::{self, Last};
+use crate::terminal::Terminal;
+use daxfs_format::handover::{EXIT_PORT, ExitStatus};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -57,27 +59,29 @@ impl Run<'_> {
         let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
         // An empty script would be none at all.
         writeln!(file, "{text}").map_err(failed)?;
-        let mut command = self.machine(Some(file.path()), Console::Messages).command();
-        self.show(&command);
+        let mut command = self.command(Some(file.path()));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::start(command)?;
         let (stdout, stderr) = (process.take_stdout(), process.take_stderr());
-        let quiet = self.quiet;
-        let (ended, copied, last) = thread::scope(|scope| {
-            let copier = scope.spawn(move || stdout.map_or(Ok(()), |from| copy(from, output)));
-            let listener = scope.spawn(move || stderr.map(|from| listen(from, quiet)));
+        let mut last = Last::new(KEPT_LINES);
+        let (ended, copied) = thread::scope(|scope| {
+            let copier = scope
+                .spawn(move || stdout.map_or(Ok(()), |from| streams::copy(from, output, |_| {})));
+            scope.spawn(|| {
+                stderr.map(|from| {
+                    streams::lines(from, |line| {
+                        if !self.quiet {
+                            console::guest_line(line);
+                        }
+                        last.push(line);
+                    });
+                })
+            });
             let ended = process.wait(signals, self.timeout);
-            let copied = copier.join().unwrap_or(Ok(()));
-            let last = listener.join().ok().flatten().unwrap_or_default();
-            (ended, copied, last)
+            (ended, copier.join().unwrap_or(Ok(())))
         });
-        match copied {
-            // Whoever read the output has enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            Err(reason) => return Err(Error::System { action: "write the output", reason }),
-            Ok(()) => {}
-        }
-        self.status(ended?, last)
+        copied.map_err(|reason| Error::System { action: "write the output", reason })?;
+        self.status(ended?, last.into_lines())
     }
 
     /// Gives the terminal to the kernel's shell. Returns the status it leaves with.
@@ -86,9 +90,7 @@ impl Run<'_> {
     ///
     /// As [`Self::script`].
     pub fn interactive(&self, signals: &Signals) -> Result<u8> {
-        let command = self.machine(None, Console::Terminal).command();
-        self.show(&command);
-        // QEMU puts the terminal into raw mode, and might be killed before it puts it back.
+        let command = self.command(None);
         let terminal = Terminal::remember();
         let mut process = Process::start(command)?;
         let ended = process.wait(signals, self.timeout);
@@ -96,29 +98,57 @@ impl Run<'_> {
         self.status(ended?, Vec::new())
     }
 
-    fn machine<'b>(&'b self, script: Option<&'b std::path::Path>, console: Console) -> Machine<'b> {
-        Machine {
-            qemu: self.qemu,
-            accel: self.accel,
-            guest: self.guest,
-            memory: self.memory,
-            options: self.options,
-            script,
-            console,
-            own_mib: self.own_mib,
-        }
+    /// Whether the kernel gets through a script that leaves at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`].
+    pub fn works(&self) -> Result<bool> {
+        let failed = |reason| Error::System { action: "make a temporary file", reason };
+        let mut script = tempfile::NamedTempFile::new().map_err(failed)?;
+        script.write_all(b"halt 0\n").map_err(failed)?;
+        let mut command = self.command(Some(script.path()));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let Ok(mut process) = Process::start(command) else { return Ok(false) };
+        Ok(match process.wait(&Signals::ignored(), self.timeout)? {
+            Ended::Left(status) => {
+                let code = status.code().and_then(|code| u8::try_from(code).ok());
+                code.and_then(ExitStatus::from_qemu) == Some(ExitStatus::Shell(0))
+            }
+            Ended::TimedOut | Ended::Signal(_) => false,
+        })
     }
 
-    fn show(&self, command: &std::process::Command) {
+    /// QEMU's command line. With a script, standard output carries what its commands print, and
+    /// standard error the kernel's messages; else the terminal has both.
+    fn command(&self, script: Option<&Path>) -> Command {
+        let shape = Shape::new(self.accel, 1, self.own_mib);
+        let mut machine = Machine::new(self.qemu, shape, self.memory);
+        let separator = if self.options.is_empty() { "" } else { "," };
+        let (size, options) = (self.memory.size(), self.options);
+        let line = format!("phys={SHARED_PHYS:#x},size={size:#x}{separator}{options}");
+        machine.kernel(&self.guest.elf, &line);
+        match script {
+            Some(script) => {
+                machine.initrd(script).serial(Stream::Messages).serial(Stream::Output);
+            }
+            None => {
+                machine.serial(Stream::Terminal);
+            }
+        }
+        machine.arg("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
+        let command = machine.into_command();
         if self.verbose {
             anstream::eprintln!("{command:?}");
         }
+        command
     }
 
     fn status(&self, ended: Ended, last: Vec<String>) -> Result<u8> {
         let status = match ended {
             Ended::TimedOut => {
-                return Err(Error::Timeout { limit: self.timeout.unwrap_or_default() });
+                let limit = self.timeout.unwrap_or_default();
+                return Err(Error::Timeout { limit, last: self.unseen(last) });
             }
             Ended::Signal(signal) => return Err(Error::Interrupted { signal }),
             Ended::Left(status) => status,
@@ -140,68 +170,5 @@ impl Run<'_> {
     /// Lines that were not shown while they came.
     fn unseen(&self, last: Vec<String>) -> Vec<String> {
         if self.quiet { last } else { Vec::new() }
-    }
-}
-
-/// Copies as it comes.
-fn copy(mut from: impl Read, to: &mut dyn Write) -> io::Result<()> {
-    let mut buffer = [0; 8192];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                to.write_all(&buffer[..count])?;
-                to.flush()?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Shows the console's lines, and keeps the last ones.
-fn listen(from: impl Read, quiet: bool) -> Vec<String> {
-    let mut last = VecDeque::new();
-    let mut lines = BufReader::new(from);
-    let mut line = Vec::new();
-    while matches!(lines.read_until(b'\n', &mut line), Ok(count) if count > 0) {
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        line.clear();
-        if text.is_empty() {
-            continue;
-        }
-        if !quiet {
-            console::guest_line(&text);
-        }
-        if last.len() == KEPT_LINES {
-            last.pop_front();
-        }
-        last.push_back(text);
-    }
-    last.into()
-}
-
-/// The terminal's settings, put back when dropped.
-struct Terminal(Option<rustix::termios::Termios>);
-
-impl Terminal {
-    fn remember() -> Self {
-        Self(rustix::termios::tcgetattr(rustix::stdio::stdin()).ok())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        if let Some(settings) = &self.0 {
-            let when = rustix::termios::OptionalActions::Now;
-            // If the terminal is gone there is nothing to put back.
-            let _ = rustix::termios::tcsetattr(rustix::stdio::stdin(), when, settings);
-        }
-        for fd in [rustix::stdio::stdin(), rustix::stdio::stdout()] {
-            // QEMU makes what it shares with us non-blocking, and leaves it so.
-            if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
-                let _ = rustix::fs::fcntl_setfl(fd, flags - rustix::fs::OFlags::NONBLOCK);
-            }
-        }
     }
 }

@@ -5,9 +5,10 @@
 mod cli;
 
 use clap::Parser;
-use runner::commands::{demo, guest, prepare};
+use runner::commands::{demo, guest, linux, prepare};
 use runner::console::{self, Lines};
 use runner::error::Result;
+use runner::setup::Flavour;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -25,7 +26,16 @@ fn run(cli: &cli::Cli) -> Result<u8> {
     let report = Lines { quiet: cli.quiet };
     match &cli.command {
         None => demo::run(&report).map(|()| 0),
-        Some(cli::Command::Setup) => prepare::run(&report).map(|()| 0),
-        Some(cli::Command::Guest(args)) => guest::run(&args.options()?, &report),
+        Some(cli::Command::Env { kernel_debug }) => {
+            prepare::environment(cli::flavour(*kernel_debug), &report).map(|()| 0)
+        }
+        Some(cli::Command::Setup { linux, kernel_debug, deny_warnings }) => {
+            let flavours = [(*linux, Flavour::Plain), (*kernel_debug, Flavour::Debug)];
+            let wanted =
+                flavours.into_iter().filter_map(|(wanted, flavour)| wanted.then_some(flavour));
+            prepare::run(wanted, *deny_warnings, &report).map(|()| 0)
+        }
+        Some(cli::Command::Linux(args)) => linux::run(&args.options(), &report),
+        Some(cli::Command::Guest(args)) => guest::run(&args.options(), &report),
     }
 }

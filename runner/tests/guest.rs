@@ -1,5 +1,11 @@
 //! The guest kernel in QEMU, as a user of `runner guest` sees it.
 
+mod common;
+#[path = "common/process.rs"]
+mod process;
+
+use common::{errors, runner, status};
+use process::{first_child, gone, signal};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
@@ -7,19 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-fn runner(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
 fn guest(arguments: &[&str]) -> Output {
     runner(&[&["guest", "--timeout", "120"], arguments].concat()).output().unwrap()
-}
-
-#[track_caller]
-fn status(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("killed: {output:?}"))
 }
 
 /// What commands print, where all of them succeed.
@@ -28,10 +23,6 @@ fn printed(arguments: &[&str]) -> String {
     let output = guest(arguments);
     assert_eq!(status(&output), 0, "{}", errors(&output));
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// A folder with a small tree and a writable image of it.
@@ -289,31 +280,11 @@ fn started(commands: &str, temporary: &Path) -> (Child, u32) {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "up\n");
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
-    let qemu = children.split_whitespace().next().expect("a child").parse().unwrap();
+    let qemu = first_child(child.id());
     (child, qemu)
 }
 
 const BUSY: &str = "echo up; fill /a 100M 1; fill /a 100M 2; fill /a 100M 3; fill /a 100M 4";
-
-fn signal(pid: u32, name: &str) {
-    assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success());
-}
-
-/// Waits until a process is gone.
-fn gone(pid: u32) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < deadline {
-        match fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Err(_) => return true,
-            Ok(stat) if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')) => {
-                return true;
-            }
-            Ok(_) => std::thread::yield_now(),
-        }
-    }
-    false
-}
 
 #[test]
 fn an_interrupted_runner_leaves_neither_process_nor_file() {

@@ -12,6 +12,7 @@
 //!            heap                RW
 //!   SHARED   shared range        R, and W where `protect_shared` says so
 //!   DEVICES  local APIC          RW, uncached
+//!   MAILBOX  mailbox             RW
 //! ```
 //!
 //! # Locking
@@ -26,6 +27,7 @@ use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
 use core::fmt;
 use core::ptr::NonNull;
+use daxfs::format::mailbox;
 use daxfs::{MappedRange, Region, RegionOffset, Span};
 use daxfs_guest::handover::{Request, Starter};
 use daxfs_guest::memory_map::{MemoryMap, Range};
@@ -38,17 +40,21 @@ const OWN: u64 = 0xffff_9000_0000_0000;
 const SHARED: u64 = 0xffff_a000_0000_0000;
 /// Where devices are mapped.
 const DEVICES: u64 = 0xffff_b000_0000_0000;
+/// Where the mailbox is mapped.
+const MAILBOX: u64 = 0xffff_c000_0000_0000;
 
 /// Alignment of own memory, so that it is mapped with large pages.
 const ALIGN: u64 = 2 << 20;
 /// Bytes of the stack.
 const STACK_SIZE: u64 = 256 << 10;
-/// The starter's one-to-one mapping need not reach further.
+/// The mapping of physical memory by firmware or a boot loader need not reach further.
 const REACH: u64 = 4 << 30;
 /// The first megabyte is firmware's and nobody's.
 const LOW_MEMORY: u64 = 1 << 20;
 /// Least own memory the kernel starts with.
 const LEAST_MEMORY: u64 = 4 << 20;
+/// Bytes mapped for the mailbox.
+const MAILBOX_SIZE: u64 = mailbox::SIZE.next_multiple_of(PAGE);
 /// Page tables besides those of large ranges: upper levels, the image, split pages.
 const SPARE_TABLES: u64 = 64;
 
@@ -96,6 +102,7 @@ struct Layout {
     heap: Range,
     shared: Range,
     shared_phys: u64,
+    mailbox: Range,
     apic: Option<u64>,
 }
 
@@ -132,6 +139,9 @@ pub fn prepare(
     tables.map(start, phys, own.len() - PAGE, READ_WRITE, Caching::Normal)?;
     if let Some(apic) = layout.apic {
         tables.map(DEVICES, apic, PAGE, READ_WRITE, Caching::Uncached)?;
+    }
+    if let Some(mailbox) = request.mailbox {
+        tables.map(MAILBOX, mailbox.start, layout.mailbox.len(), READ_WRITE, Caching::Normal)?;
     }
     let shared = layout.shared;
     tables.map(shared.start, layout.shared_phys, shared.len(), READ, Caching::Normal)?;
@@ -181,6 +191,7 @@ fn choose(
     }
     free.reserve(Range::new(0, LOW_MEMORY));
     free.reserve(Range::new(request.shared.phys, request.shared.size));
+    free.reserve(request.mailbox.unwrap_or_default());
     for kept in [image::range(), Range::new(handover.as_ptr().addr() as u64, handover.len() as u64)]
     {
         let mut page = kept.start & !(PAGE - 1);
@@ -192,7 +203,7 @@ fn choose(
     }
     let within = match request.starter {
         Starter::Machine => Range { start: 0, end: REACH },
-        Starter::Kernel { own } => own.intersection(&Range { start: 0, end: REACH }),
+        Starter::Kernel { own } => own,
     };
     free.largest(&within, ALIGN)
         .filter(|range| range.len() >= LEAST_MEMORY)
@@ -229,6 +240,7 @@ fn lay_out(own: Range, handover: u64, request: &Request<'_>) -> Result<Layout, M
         // Large pages want the same alignment on both sides.
         shared: Range::new(SHARED + phys % ALIGN, size),
         shared_phys: phys,
+        mailbox: Range::new(MAILBOX, request.mailbox.map_or(0, |_| MAILBOX_SIZE)),
         apic: apic::physical_address(),
     })
 }
@@ -254,6 +266,11 @@ fn map_image(tables: &mut Tables, active: &Tables) -> Result<(), MemoryError> {
 /// Where the APIC's registers are mapped.
 pub fn apic_registers() -> Option<usize> {
     LAYOUT.get()?.apic.map(|_| DEVICES as usize)
+}
+
+/// Where the mailbox is mapped, if there is one.
+pub fn mailbox_address() -> Option<u64> {
+    LAYOUT.get().map(|layout| layout.mailbox).filter(|at| !at.is_empty()).map(|at| at.start)
 }
 
 /// The shared range, as the engine sees it.
@@ -369,6 +386,7 @@ fn named(address: u64) -> Option<(Range, &'static str)> {
             (layout.heap, "heap"),
             (layout.shared, "shared range"),
             (devices, "local APIC"),
+            (layout.mailbox, "mailbox"),
         ]
         .into_iter()
         .find(|(range, _)| (range.start..range.end).contains(&address))

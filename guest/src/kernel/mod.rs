@@ -8,6 +8,7 @@
 //! | [`heartbeat`] | the proof that this kernel runs |
 //! | [`clock`] | time |
 //! | [`platform`] | what the engine asks for |
+//! | [`mailbox`] | what is shared with a starter that goes on running |
 //! | [`machine`] | what the shell asks for |
 //! | [`session`] | mounting, the script or the interactive shell |
 
@@ -16,6 +17,7 @@ mod clock;
 mod heap;
 mod heartbeat;
 mod machine;
+mod mailbox;
 mod memory;
 mod platform;
 mod session;
@@ -28,6 +30,7 @@ use core::arch::asm;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use daxfs::format::handover::ExitStatus;
+use daxfs::format::mailbox::Progress;
 use daxfs_guest::handover::{HandoverError, Request, Starter};
 use memory::{AddressSpace, MemoryError};
 
@@ -44,6 +47,7 @@ entry_point!(kernel_main, config = &BOOTLOADER_CONFIG);
 #[derive(Clone, Copy, Debug)]
 enum BootError {
     NoHandover,
+    NoMailbox,
     Handover(HandoverError),
     Memory(MemoryError),
 }
@@ -52,6 +56,7 @@ impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHandover => f.write_str("no handover record"),
+            Self::NoMailbox => f.write_str("no mailbox where the handover record says"),
             Self::Handover(error) => write!(f, "{error}"),
             Self::Memory(error) => write!(f, "{error}"),
         }
@@ -86,6 +91,19 @@ fn start(boot_info: &BootInfo) -> Result<core::convert::Infallible, BootError> {
     // SAFETY: the starter mapped this many bytes there and does not touch them any more.
     let handover: &[u8] = unsafe { core::slice::from_raw_parts(handover, len) };
     let request = Request::parse(handover)?;
+    serial::use_console(request.console_port);
+    if request.starter == Starter::Machine {
+        exit::machine_is_ours();
+    }
+    if let Some(mailbox) = request.mailbox {
+        let offset = boot_info.physical_memory_offset.as_ref().copied().unwrap_or(0);
+        // SAFETY: the starter mapped own memory, which it is in, at this offset, and keeps to the
+        // mailbox's rules; `run` opens it where it is mapped then.
+        if !unsafe { mailbox::open(mailbox.start.wrapping_add(offset)) } {
+            return Err(BootError::NoMailbox);
+        }
+        mailbox::set_progress(Progress::Running);
+    }
     let space = memory::prepare(boot_info, handover, &request)?;
     // SAFETY: `prepare` mapped the image where it runs, and an unused stack.
     unsafe { switch(space, len) }
@@ -117,6 +135,8 @@ unsafe fn switch(space: AddressSpace, handover_len: usize) -> ! {
 
 /// The kernel in its own address space.
 extern "C" fn run(handover_len: usize) -> ! {
+    // SAFETY: `prepare` mapped it there for good, if there is one.
+    unsafe { mailbox::open(memory::mailbox_address().unwrap_or(0)) };
     // SAFETY: `switch` went to the address space that `prepare` made, and comes here once.
     let handover = unsafe { memory::enter(handover_len) };
     let request = match handover.map(Request::parse) {
@@ -128,9 +148,8 @@ extern "C" fn run(handover_len: usize) -> ! {
     serial::init(request.console_port, owns_machine && request.script.is_some());
     if owns_machine {
         pc::mask_pic();
-    } else {
-        exit::machine_is_shared();
     }
+    platform::choose_kernel_id(request.kernel);
     clock::init(&request);
     if let Some(registers) = memory::apic_registers() {
         // SAFETY: `prepare` mapped them there, uncached.

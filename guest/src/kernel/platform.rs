@@ -2,7 +2,18 @@
 
 use super::{arch, clock};
 use daxfs::{Lock, MappedRange, Platform, Timestamp};
+use spin::Once;
 use x86_64::instructions::random::RdRand;
+
+/// This kernel's identity in the member table.
+static KERNEL_ID: Once<u64> = Once::new();
+
+/// Says what this kernel's identity is, if its starter has chosen one.
+pub fn choose_kernel_id(id: Option<u64>) {
+    if let Some(id) = id {
+        KERNEL_ID.call_once(|| id);
+    }
+}
 
 /// The bare-metal platform.
 #[derive(Clone, Copy, Default, Debug)]
@@ -28,8 +39,7 @@ impl Platform for BareMetal {
     }
 
     fn kernel_id(&self) -> u64 {
-        static ID: spin::Once<u64> = spin::Once::new();
-        *ID.call_once(|| self.random())
+        *KERNEL_ID.call_once(|| self.random())
     }
 }
 

@@ -3,7 +3,8 @@
 use super::arch::serial;
 use super::machine::Machine;
 use super::platform::BareMetal;
-use super::{heartbeat, memory, say};
+use super::{heartbeat, mailbox, memory, say};
+use daxfs::format::mailbox::Progress;
 use daxfs::{Access, Error, Geometry, Mount, MountOptions, RegionOffset, Span};
 use daxfs_guest::console::{Event, LineEditor};
 use daxfs_guest::handover::Request;
@@ -24,6 +25,7 @@ pub fn run(request: &Request<'_>) -> u8 {
         }
     };
     heartbeat::set(mount.heartbeat());
+    mailbox::set_progress(Progress::Mounted);
     let mut machine = Machine { shared: request.shared };
     let mut shell = Shell::new(&mount, &mut machine);
     let status = match request.script {

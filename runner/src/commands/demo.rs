@@ -9,7 +9,7 @@ use crate::error::{Bytes, Error, Result};
 use crate::guest::Run;
 use crate::image::{DEFAULT_SIZE, Image};
 use crate::memory::SharedMemory;
-use crate::qemu::{Accel, AccelChoice, Signals};
+use crate::qemu::{AccelChoice, Signals};
 use crate::setup::Report;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -117,10 +117,7 @@ pub fn run(report: &dyn Report) -> Result<()> {
     console::explain(format_args!(
         "A bare-metal Rust kernel ({}) on {}, with {} of shared memory at 0x100000000.",
         Bytes(prepared.guest.bytes),
-        match prepared.accel {
-            Accel::Kvm => "KVM",
-            Accel::Tcg => "QEMU's emulator",
-        },
+        prepared.accel,
         Bytes(memory.size()),
     ));
     let run = Run {

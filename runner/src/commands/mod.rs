@@ -2,13 +2,18 @@
 
 pub mod demo;
 pub mod guest;
+pub mod linux;
+pub mod options;
 pub mod prepare;
 
 use crate::error::Result;
-use crate::qemu::{Accel, AccelChoice};
+use crate::guest::Run;
+use crate::image::Image;
+use crate::memory::SharedMemory;
+use crate::qemu::{Accel, AccelChoice, accel};
 use crate::setup::{self, Cache, Guest, Qemu, Report};
 
-/// Everything a machine needs that does not depend on its image.
+/// Everything a machine with the guest kernel needs that does not depend on its image.
 #[derive(Debug)]
 pub struct Prepared {
     /// The QEMU to use.
@@ -29,7 +34,25 @@ impl Prepared {
         let cache = Cache::open()?;
         let qemu = setup::qemu(&cache, report)?;
         let guest = setup::guest(&cache, report)?;
-        let accel = accel.decide(&cache, &qemu, &guest, report)?;
+        let accel = accel.decide(&cache, &qemu, || kvm_runs(&qemu, &guest), report)?;
         Ok(Self { qemu, guest, accel })
     }
+}
+
+/// Whether the guest kernel runs under KVM.
+fn kvm_runs(qemu: &Qemu, guest: &Guest) -> Result<bool> {
+    let image = Image::demo(2 << 20)?;
+    let memory = SharedMemory::copy_of(image.path(), None)?;
+    let run = Run {
+        qemu,
+        accel: Accel::Kvm,
+        guest,
+        memory: &memory,
+        options: "ro,exclusive",
+        own_mib: 64,
+        timeout: Some(accel::TRIAL),
+        verbose: false,
+        quiet: true,
+    };
+    run.works()
 }

@@ -1,24 +1,17 @@
 //! What executes the guest's instructions: KVM where it works, else QEMU's emulator.
 //!
-//! A `/dev/kvm` that opens proves nothing: guests may hang, or QEMU may give up. So the guest kernel
-//! is started once for a bounded time, with a script that leaves at once; the verdict is remembered
-//! until the machine boots again.
+//! A `/dev/kvm` that opens proves nothing: guests may hang, or QEMU may give up. So a kernel is
+//! started once for a bounded time, and has to leave by itself; the verdict is remembered until the
+//! machine boots again.
 
-use super::machine::{Console, Machine};
-use super::process::{Ended, Process, Signals};
 use crate::error::Result;
-use crate::image::Image;
-use crate::memory::SharedMemory;
-use crate::setup::{Cache, Guest, Qemu, Report};
-use daxfs_format::handover::ExitStatus;
-use std::fs;
-use std::io::Write;
+use crate::setup::{Cache, Qemu, Report};
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
+use std::{fmt, fs};
 
-/// How long the trial may take.
-const TRIAL: Duration = Duration::from_secs(5);
+/// How long a trial may take.
+pub const TRIAL: Duration = Duration::from_secs(5);
 
 /// What the user wants.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, clap::ValueEnum)]
@@ -30,6 +23,9 @@ pub enum AccelChoice {
     Kvm,
     /// The emulator.
     Tcg,
+    /// The emulator with one processor, whose clock counts instructions: measurements can be repeated
+    /// to the digit. Not for several kernels at once: its atomic operations are not.
+    Icount,
 }
 
 /// What is used.
@@ -39,24 +35,38 @@ pub enum Accel {
     Kvm,
     /// QEMU's emulator.
     Tcg,
+    /// QEMU's emulator, counting instructions.
+    Icount,
+}
+
+impl fmt::Display for Accel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "QEMU's emulator",
+            Self::Icount => "QEMU's emulator, counting instructions",
+        })
+    }
 }
 
 impl AccelChoice {
-    /// Decides; tries KVM if that has not been done since this machine was booted.
+    /// Decides; tries KVM if that has not been done since this machine was booted. `trial` starts a
+    /// kernel under KVM, for [`TRIAL`] at most, and says whether it got through.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Build`], [`crate::Error::File`]: the trial needs a small image.
+    /// What `trial` returns.
     pub fn decide(
         self,
         cache: &Cache,
         qemu: &Qemu,
-        guest: &Guest,
+        trial: impl FnOnce() -> Result<bool>,
         report: &dyn Report,
     ) -> Result<Accel> {
         match self {
             Self::Kvm => Ok(Accel::Kvm),
             Self::Tcg => Ok(Accel::Tcg),
+            Self::Icount => Ok(Accel::Icount),
             Self::Auto => {
                 if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
                     return Ok(Accel::Tcg);
@@ -68,14 +78,11 @@ impl AccelChoice {
                     _ => {}
                 }
                 report.step("trying whether KVM works");
-                let accel = if kvm_works(qemu, guest)? { Accel::Kvm } else { Accel::Tcg };
-                let word = match accel {
-                    Accel::Kvm => "kvm",
-                    Accel::Tcg => {
-                        report.step("/dev/kvm is there but does not work: using QEMU's emulator");
-                        "tcg"
-                    }
-                };
+                let (accel, word) =
+                    if trial()? { (Accel::Kvm, "kvm") } else { (Accel::Tcg, "tcg") };
+                if accel == Accel::Tcg {
+                    report.step("/dev/kvm is there but does not work: using QEMU's emulator");
+                }
                 // Without a place to remember it, it is tried again.
                 let _ = fs::write(&verdict, word);
                 Ok(accel)
@@ -91,33 +98,4 @@ fn verdict_file(cache: &Cache, qemu: &Qemu) -> PathBuf {
     let name: String =
         text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
     cache.path().join(name)
-}
-
-/// Whether the guest kernel gets through a script under KVM.
-fn kvm_works(qemu: &Qemu, guest: &Guest) -> Result<bool> {
-    let image = Image::demo(2 << 20)?;
-    let memory = SharedMemory::copy_of(image.path(), None)?;
-    let failed = |reason| crate::Error::System { action: "make a temporary file", reason };
-    let mut script = tempfile::NamedTempFile::new().map_err(failed)?;
-    script.write_all(b"halt 0\n").map_err(failed)?;
-    let machine = Machine {
-        qemu,
-        accel: Accel::Kvm,
-        guest,
-        memory: &memory,
-        options: "ro,exclusive",
-        script: Some(script.path()),
-        console: Console::Messages,
-        own_mib: 64,
-    };
-    let mut command = machine.command();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(mut process) = Process::start(command) else { return Ok(false) };
-    Ok(match process.wait(&Signals::ignored(), Some(TRIAL))? {
-        Ended::Left(status) => {
-            let code = status.code().and_then(|code| u8::try_from(code).ok());
-            code.and_then(ExitStatus::from_qemu) == Some(ExitStatus::Shell(0))
-        }
-        Ended::TimedOut | Ended::Signal(_) => false,
-    })
 }

@@ -1,103 +1,175 @@
-//! The machine a guest kernel gets: QEMU's command line.
+//! A machine: QEMU's command line, put together.
 
 use super::Accel;
 use super::process::bound_to_us;
 use crate::memory::SharedMemory;
-use crate::setup::{Guest, Qemu};
-use daxfs_format::handover::EXIT_PORT;
-use std::ffi::OsString;
+use crate::setup::Qemu;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 
 /// Where the shared range is in the machine's physical memory.
 pub const SHARED_PHYS: u64 = 0x1_0000_0000;
 
-/// What is at the first serial port.
+/// The most MiB of memory of its own that a machine can have below the shared range.
+pub const MOST_MIB: u32 = 2815;
+
+/// Where a stream of bytes that leaves the machine goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Console {
-    /// QEMU's standard error: messages.
+pub enum Stream {
+    /// QEMU's standard output.
+    Output,
+    /// QEMU's standard error, where its own messages go as well.
     Messages,
-    /// The terminal; Ctrl-A X ends the machine.
+    /// What QEMU has for standard input, if that is the writing end of a pipe: a third way out.
+    Input,
+    /// The terminal, both ways; Ctrl-A X ends the machine.
     Terminal,
 }
 
-/// A machine.
-#[derive(Debug)]
-pub struct Machine<'a> {
-    /// The QEMU to use.
-    pub qemu: &'a Qemu,
+/// What a machine consists of.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
     /// What executes its instructions.
     pub accel: Accel,
-    /// The kernel.
-    pub guest: &'a Guest,
-    /// The shared range.
-    pub memory: &'a SharedMemory,
-    /// Options behind `phys=` and `size=`, in mount syntax.
-    pub options: &'a str,
-    /// A file with a script.
-    pub script: Option<&'a Path>,
-    /// The console.
-    pub console: Console,
+    /// Processors.
+    pub cpus: u32,
     /// MiB of memory of its own.
     pub own_mib: u32,
+    /// Bytes of each persistent memory device (NVDIMM).
+    pub nvdimms: [u64; 2],
 }
 
-impl Machine<'_> {
-    /// QEMU's command line. With a script, standard output carries what its commands print.
+impl Shape {
+    /// A machine without devices of its own.
     #[must_use]
-    pub fn command(&self) -> Command {
-        let mut command = bound_to_us(&self.qemu.program);
-        command.envs(self.qemu.environment.iter().map(|(k, v)| (k, v)));
-        command.args(&self.qemu.arguments);
-        let size = self.memory.size();
-        // The machine's address space has to reach past the range.
-        let max = (u64::from(self.own_mib) << 20) + size.next_multiple_of(1 << 30) + (1 << 30);
-        let mut arg = |name: &str, value: OsString| {
-            command.arg(name).arg(value);
-        };
-        arg("-M", "q35".into());
-        // One processor runs; QEMU has to believe in a second, and in threads, or its
+    pub const fn new(accel: Accel, cpus: u32, own_mib: u32) -> Self {
+        Self { accel, cpus, own_mib, nvdimms: [0; 2] }
+    }
+}
+
+/// Devices that are memory begin at multiples of this.
+const DEVICE_ALIGNMENT: u64 = 1 << 30;
+
+/// A machine.
+#[derive(Debug)]
+pub struct Machine {
+    command: Command,
+    streams: usize,
+    virtio_serial: bool,
+}
+
+impl Machine {
+    /// A machine with the shared range, and nothing to boot yet.
+    #[must_use]
+    pub fn new(qemu: &Qemu, shape: Shape, memory: &SharedMemory) -> Self {
+        let mut command = bound_to_us(&qemu.program);
+        command.envs(qemu.environment.iter().map(|(k, v)| (k, v)));
+        command.args(&qemu.arguments);
+        let mut machine = Self { command, streams: 0, virtio_serial: false };
+        let size = memory.size();
+        let nvdimms = shape.nvdimms.iter().filter(|&&bytes| bytes > 0);
+        let kind = if nvdimms.clone().count() > 0 { "q35,nvdimm=on" } else { "q35" };
+        machine.arg("-M", kind);
+        // Even if one processor runs: QEMU has to believe in a second, and in threads, or its
         // compare-and-swap is not atomic towards other processes that map the range.
-        arg("-smp", "1,maxcpus=2".into());
-        match self.accel {
-            Accel::Kvm => {
-                arg("-accel", "kvm".into());
-                arg("-cpu", "host".into());
-            }
-            Accel::Tcg => {
-                arg("-accel", "tcg,thread=multi".into());
-                arg("-cpu", "max".into());
-            }
-        }
-        arg("-m", format!("{}M,slots=2,maxmem={}M", self.own_mib, max >> 20).into());
+        let (cpus, most) = match shape.accel {
+            Accel::Icount => (1, 1),
+            Accel::Kvm | Accel::Tcg => (shape.cpus, shape.cpus.max(2)),
+        };
+        machine.arg("-smp", format!("{cpus},maxcpus={most}"));
+        match shape.accel {
+            Accel::Kvm => machine.arg("-accel", "kvm").arg("-cpu", "host"),
+            Accel::Tcg => machine.arg("-accel", "tcg,thread=multi").arg("-cpu", "max"),
+            Accel::Icount => machine
+                .arg("-accel", "tcg,thread=single")
+                .arg("-icount", "shift=0,sleep=off")
+                .arg("-cpu", "max"),
+        };
         let mut backend = OsString::from("memory-backend-file,id=shm,share=on,mem-path=");
-        backend.push(comma_doubled(self.memory.path()));
+        backend.push(comma_doubled(memory.path()));
         backend.push(format!(",size={size}"));
-        arg("-object", backend);
-        arg("-device", format!("pc-dimm,id=shared,memdev=shm,addr={SHARED_PHYS:#x}").into());
-        arg("-kernel", self.guest.elf.clone().into());
-        let separator = if self.options.is_empty() { "" } else { "," };
-        let options = self.options;
-        let line = format!("phys={SHARED_PHYS:#x},size={size:#x}{separator}{options}");
-        arg("-append", line.into());
-        match self.console {
-            Console::Messages => {
-                arg("-chardev", "file,id=com1,path=/proc/self/fd/2,append=on".into());
-            }
-            Console::Terminal => {
-                arg("-chardev", "stdio,id=com1,mux=on,signal=off".into());
-            }
+        machine.arg("-object", backend);
+        machine.arg("-device", format!("pc-dimm,id=shared,memdev=shm,addr={SHARED_PHYS:#x}"));
+        let mut next = SHARED_PHYS + size.next_multiple_of(DEVICE_ALIGNMENT);
+        let mut devices = Vec::new();
+        for (number, &bytes) in nvdimms.enumerate() {
+            let bytes = bytes.next_multiple_of(2 << 20);
+            machine.arg("-object", format!("memory-backend-ram,id=nv{number},size={bytes}"));
+            devices.push(format!("nvdimm,memdev=nv{number},addr={next:#x}"));
+            next += bytes.next_multiple_of(DEVICE_ALIGNMENT);
         }
-        arg("-serial", "chardev:com1".into());
-        if let Some(script) = self.script {
-            arg("-initrd", script.into());
-            arg("-chardev", "stdio,id=com2,signal=off".into());
-            arg("-serial", "chardev:com2".into());
+        // Linux numbers them from the last to the first.
+        for device in devices.iter().rev() {
+            machine.arg("-device", device);
         }
-        arg("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04").into());
-        arg("-display", "none".into());
-        command.args(["-no-reboot", "-nodefaults"]);
-        command
+        // The machine's address space has to reach past all of them.
+        let max = (u64::from(shape.own_mib) << 20) + (next - SHARED_PHYS) + DEVICE_ALIGNMENT;
+        machine.arg("-m", format!("{}M,slots=4,maxmem={}M", shape.own_mib, max >> 20));
+        machine.arg("-display", "none");
+        machine.command.args(["-no-reboot", "-nodefaults"]);
+        machine
+    }
+
+    /// Adds an option with a value.
+    pub fn arg(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
+        self.command.arg(name).arg(value);
+        self
+    }
+
+    /// The kernel that is booted, and what it is told.
+    pub fn kernel(&mut self, image: &Path, line: &str) -> &mut Self {
+        self.arg("-kernel", image).arg("-append", line)
+    }
+
+    /// A file that is in the machine's memory when the kernel starts.
+    pub fn initrd(&mut self, file: &Path) -> &mut Self {
+        self.arg("-initrd", file)
+    }
+
+    /// The next serial port.
+    pub fn serial(&mut self, stream: Stream) -> &mut Self {
+        let id = self.stream(stream);
+        self.arg("-serial", format!("chardev:{id}"))
+    }
+
+    /// A port for a stream of bytes, quicker than a serial port; Linux finds it by its name.
+    pub fn port(&mut self, stream: Stream, name: &str) -> &mut Self {
+        let id = self.stream(stream);
+        self.virtio_serial().arg("-device", format!("virtserialport,chardev={id},name={name}"))
+    }
+
+    /// A console, quicker than a serial port; Linux has it as `/dev/hvc0`.
+    pub fn console(&mut self, stream: Stream) -> &mut Self {
+        let id = self.stream(stream);
+        self.virtio_serial().arg("-device", format!("virtconsole,chardev={id}"))
+    }
+
+    fn virtio_serial(&mut self) -> &mut Self {
+        if !std::mem::replace(&mut self.virtio_serial, true) {
+            self.arg("-device", "virtio-serial-pci");
+        }
+        self
+    }
+
+    fn stream(&mut self, stream: Stream) -> String {
+        let id = format!("stream{}", self.streams);
+        self.streams += 1;
+        let fd = |fd: u8| format!("file,id={id},path=/proc/self/fd/{fd},append=on");
+        let backend = match stream {
+            Stream::Input => fd(0),
+            Stream::Output => fd(1),
+            Stream::Messages => fd(2),
+            Stream::Terminal => format!("stdio,id={id},mux=on,signal=off"),
+        };
+        self.arg("-chardev", backend);
+        id
+    }
+
+    /// The command that starts it.
+    #[must_use]
+    pub fn into_command(self) -> Command {
+        self.command
     }
 }
 

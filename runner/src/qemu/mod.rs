@@ -5,5 +5,5 @@ pub mod machine;
 pub mod process;
 
 pub use accel::{Accel, AccelChoice};
-pub use machine::Machine;
-pub use process::{Ended, Process, Signals};
+pub use machine::{Machine, Shape, Stream};
+pub use process::{Ended, Killer, Process, Signals};

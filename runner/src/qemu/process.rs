@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -129,6 +129,16 @@ impl Process {
         self.child.stderr.take()
     }
 
+    /// What another thread can end it with, when it has done its work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`].
+    pub fn killer(&self) -> Result<Killer> {
+        let handle = self.handle.try_clone();
+        handle.map(Killer).map_err(|reason| Error::System { action: "watch QEMU", reason })
+    }
+
     /// Waits until it leaves, for `limit` at most, or until a signal arrives. It does not run any
     /// more then.
     ///
@@ -171,6 +181,17 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Ends a process.
+#[derive(Debug)]
+pub struct Killer(OwnedFd);
+
+impl Killer {
+    /// Ends it, if it has not left by itself.
+    pub fn kill(&self) {
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
     }
 }
 

@@ -7,6 +7,7 @@
 use super::cache::failed;
 use super::tool::{QUESTION, Tool};
 use super::{Cache, Report, Result, SetupError};
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -70,7 +71,7 @@ impl Apt {
     }
 
     /// The lists of a suite of the machine's own mirror, as they are now.
-    pub(super) fn suite(cache: &Cache, mirror: &Mirror, suite: &str) -> Result<Self> {
+    fn suite(cache: &Cache, mirror: &Mirror, suite: &str) -> Result<Self> {
         let mut apt = Self::private(cache, suite)?;
         let keyrings: Vec<_> =
             KEYRINGS.into_iter().filter(|path| Path::new(path).exists()).collect();
@@ -124,6 +125,13 @@ impl Apt {
         Ok(listed.lines().filter_map(version).collect())
     }
 
+    /// The name of the suite that does not change, while `stable` does.
+    fn codename(&self) -> Option<String> {
+        let tool = self.tool("apt-get", QUESTION).args(["indextargets", "--format", "$(CODENAME)"]);
+        let listed = tool.arg("Created-By: Packages").run("apt-get indextargets").ok()?;
+        listed.lines().find(|name| !name.is_empty()).map(str::to_owned)
+    }
+
     /// These packages and what they depend on and the system lacks, each as `NAME=VERSION`.
     pub(super) fn missing(&self, packages: &[&str]) -> Result<Vec<String>> {
         let tool = self.tool("apt-get", QUESTION).args(["-q", "-o", "Debug::NoLocking=true"]);
@@ -139,6 +147,45 @@ impl Apt {
     }
 }
 
+/// Looks for something in the lists as the machine has them, then in those of other suites of its
+/// mirror. `what` is for messages.
+pub(super) fn search<T>(
+    cache: &Cache,
+    what: &str,
+    report: &dyn Report,
+    look: impl Fn(&Apt) -> Option<T>,
+) -> Result<Option<(Apt, T)>> {
+    let look = |apt: Apt| look(&apt).map(|found| (apt, found));
+    if let Some(found) = look(Apt::system()) {
+        return Ok(Some(found));
+    }
+    let mirror = Mirror::find(cache, report)?;
+    let mut suites = VecDeque::from(mirror.suites());
+    let mut tried = BTreeSet::new();
+    while let Some(suite) = suites.pop_front() {
+        if !tried.insert(suite.clone()) {
+            continue;
+        }
+        report.step(&format!("looking for {what} ({suite})"));
+        match Apt::suite(cache, &mirror, &suite) {
+            Ok(apt) => {
+                // A mirror may be late with a suite under one of its names.
+                if let Some(name) = apt.codename() {
+                    suites.push_front(name);
+                }
+                if let Some(found) = look(apt) {
+                    return Ok(Some(found));
+                }
+            }
+            // It has this one: it cannot be reached.
+            Err(error) if tried.len() == 1 => return Err(error),
+            // A mirror does not have all suites.
+            Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
 /// The package that a line of a plan is about, if it is to be unpacked:
 /// `Inst NAME [OLD] (VERSION ORIGIN [ARCH])`.
 fn planned(line: &str) -> Option<String> {
@@ -150,7 +197,7 @@ fn planned(line: &str) -> Option<String> {
 
 /// The mirror that the machine's packages come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Mirror {
+struct Mirror {
     uri: String,
     /// The suite that the machine is set up for.
     release: String,
@@ -158,7 +205,7 @@ pub(super) struct Mirror {
 
 impl Mirror {
     /// Asks apt.
-    pub(super) fn find(cache: &Cache, report: &dyn Report) -> Result<Self> {
+    fn find(cache: &Cache, report: &dyn Report) -> Result<Self> {
         if let Some(mirror) = Self::of(&Apt::system())? {
             return Ok(mirror);
         }
@@ -180,7 +227,7 @@ impl Mirror {
     }
 
     /// Suites that a mirror may have besides, the likeliest first. The first one it has.
-    pub(super) fn suites(&self) -> Vec<String> {
+    fn suites(&self) -> Vec<String> {
         let release = &self.release;
         let mut suites = vec![release.clone()];
         suites.extend(["updates", "backports"].map(|kind| format!("{release}-{kind}")));

@@ -86,6 +86,47 @@ pub enum SetupError {
         /// The command that installs it.
         command: &'static str,
     },
+    /// Something is missing, and could not be got.
+    #[error("{what} is missing and cannot be set up here{tried}; run: {command}")]
+    Missing {
+        /// What.
+        what: &'static str,
+        /// What was tried.
+        tried: Tried,
+        /// The command that installs it.
+        command: String,
+    },
+    /// A package of the distribution cannot be had.
+    #[error("the package '{name}' cannot be had here: {reason}")]
+    NoPackage {
+        /// Its name.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A build failed.
+    #[error("{what} cannot be built (log: {log}):\n    {output}", log = log.display())]
+    Build {
+        /// What is built.
+        what: String,
+        /// The file with all of its output.
+        log: PathBuf,
+        /// Its last lines.
+        output: String,
+    },
+    /// The modules' build has warnings, and they are not to be put up with.
+    #[error("the modules' build has {count} warnings", count = .0)]
+    Warnings(usize),
+    /// The kernel's tree that the user names cannot be used.
+    #[error("{variable}={path}: {reason}", path = path.display())]
+    Kdir {
+        /// The variable.
+        variable: &'static str,
+        /// What it names.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The sources are not where they were when this program was built.
     #[error(
         "{path}: not there any more; run this program from a checkout: cargo run -p runner",
@@ -95,9 +136,11 @@ pub enum SetupError {
         /// Where they were.
         path: PathBuf,
     },
-    /// The guest kernel cannot be built.
-    #[error("the guest kernel cannot be built:\n{output}")]
-    Guest {
+    /// Cargo cannot build something.
+    #[error("{what} cannot be built:\n{output}")]
+    Cargo {
+        /// What.
+        what: &'static str,
         /// What cargo said.
         output: String,
     },

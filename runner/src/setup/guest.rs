@@ -9,6 +9,9 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+/// What is built, for messages.
+const WHAT: &str = "the guest kernel";
+
 /// A guest kernel that QEMU can start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guest {
@@ -25,7 +28,7 @@ pub struct Guest {
 ///
 /// # Errors
 ///
-/// [`SetupError::Guest`], and those of [`bare_metal_target`].
+/// [`SetupError::Cargo`], and those of [`bare_metal_target`].
 pub fn guest(cache: &Cache, report: &dyn Report) -> Result<Guest> {
     let target = bare_metal_target(cache, report)?;
     let linker = linker(cache, &Rustc::find()?, report)?;
@@ -46,11 +49,14 @@ pub fn guest(cache: &Cache, report: &dyn Report) -> Result<Guest> {
     }
     command.args(["build", "-p", "daxfs-guest", "--profile", "guest", "--target", TARGET]);
     command.args(["--color", "never"]).arg("--target-dir").arg(&folder).current_dir(workspace);
-    run(command, report)?;
+    run_cargo(command, WHAT, report)?;
     let elf = folder.join(TARGET).join("guest/daxfs-guest");
     match fs::metadata(&elf) {
         Ok(about) => Ok(Guest { elf, bytes: about.len() }),
-        Err(error) => Err(SetupError::Guest { output: format!("{}: {error}", elf.display()) }),
+        Err(error) => {
+            let output = format!("{}: {error}", elf.display());
+            Err(SetupError::Cargo { what: WHAT, output })
+        }
     }
 }
 
@@ -61,7 +67,11 @@ fn option(name: &str, value: PathBuf) -> OsString {
 }
 
 /// Runs cargo. It is quiet unless it fails, but for one line when there is something to do.
-fn run(mut command: Command, report: &dyn Report) -> Result<()> {
+pub(super) fn run_cargo(
+    mut command: Command,
+    what: &'static str,
+    report: &dyn Report,
+) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |reason| no_rust(SetupError::Start { program: program.clone(), reason });
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -73,14 +83,14 @@ fn run(mut command: Command, report: &dyn Report) -> Result<()> {
             let line = line.map_err(failed)?;
             let line = String::from_utf8_lossy(&line);
             if let Some(step) = steps.next(&line) {
-                report.step(step);
+                report.step(&format!("{step} {what}"));
             }
             output.push_str(&line);
             output.push('\n');
         }
     }
     let status = child.wait().map_err(failed)?;
-    if status.success() { Ok(()) } else { Err(SetupError::Guest { output }) }
+    if status.success() { Ok(()) } else { Err(SetupError::Cargo { what, output }) }
 }
 
 /// Turns cargo's lines into few.
@@ -92,9 +102,9 @@ struct Steps {
 impl Steps {
     fn next(&mut self, line: &str) -> Option<&'static str> {
         let step = match line.split_whitespace().next()? {
-            "Compiling" => "building the guest kernel",
-            "Downloading" => "downloading the guest kernel's dependencies",
-            "Blocking" => "waiting for another build of the guest kernel",
+            "Compiling" => "building",
+            "Downloading" => "downloading dependencies of",
+            "Blocking" => "waiting for another build of",
             _ => return None,
         };
         (self.last.replace(step) != Some(step)).then_some(step)
@@ -155,9 +165,9 @@ mod tests {
     fn of_many_lines_of_cargo_few_are_told() {
         let mut steps = Steps::default();
         assert_eq!(steps.next("    Blocking waiting for file lock on artifact directory"), {
-            Some("waiting for another build of the guest kernel")
+            Some("waiting for another build of")
         });
-        assert_eq!(steps.next("   Compiling daxfs v0.1.0"), Some("building the guest kernel"));
+        assert_eq!(steps.next("   Compiling daxfs v0.1.0"), Some("building"));
         assert_eq!(steps.next("   Compiling daxfs-guest v0.1.0"), None);
         assert_eq!(steps.next("    Finished `guest` profile"), None);
         assert_eq!(steps.next(""), None);

@@ -87,13 +87,41 @@ pub(super) fn unpack(packages: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The variable that lets programs of a tree find their libraries.
-pub(super) fn library_path(root: &Path) -> (OsString, OsString) {
+/// The folders of a tree that have libraries.
+pub(super) fn library_folders(root: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for folder in ["lib", "usr/lib"] {
         // Some libraries are in folders of their own.
         find_libraries(&root.join(folder), 3, &mut folders);
     }
+    folders
+}
+
+/// Makes links to libraries that are not in a tree, because the system has them, point to those: so
+/// that programs can be built with what is in it.
+pub(super) fn mend_links(root: &Path) -> Result<()> {
+    for folder in library_folders(root) {
+        for entry in fs::read_dir(&folder).map_err(failed(&folder, "read it"))?.flatten() {
+            let path = entry.path();
+            let Ok(target) = fs::read_link(&path) else { continue };
+            let (false, Some(name)) = (path.exists(), target.file_name()) else { continue };
+            let inside = folder.strip_prefix(root).unwrap_or(&folder);
+            let places = [Path::new("/").join(inside), "/lib64".into(), "/usr/lib64".into()];
+            // `lib` and `usr/lib` may be one folder there, or two.
+            let other = Path::new("/").join(inside.strip_prefix("usr").unwrap_or(inside));
+            let found = places.into_iter().chain([other]).map(|place| place.join(name));
+            if let Some(found) = found.into_iter().find(|found| found.exists()) {
+                fs::remove_file(&path).map_err(failed(&path, "remove it"))?;
+                std::os::unix::fs::symlink(found, &path).map_err(failed(&path, "make it"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The variable that lets programs of a tree find their libraries.
+pub(super) fn library_path(root: &Path) -> (OsString, OsString) {
+    let mut folders = library_folders(root);
     if let Some(old) = env::var_os("LD_LIBRARY_PATH") {
         folders.extend(env::split_paths(&old));
     }
@@ -143,5 +171,27 @@ mod tests {
         assert!(folders.contains(&root.path().join("usr/lib/cpu")));
         assert!(folders.contains(&root.path().join("usr/lib/cpu/two")));
         assert!(!folders.contains(&root.path().join("usr/lib/x")));
+    }
+
+    #[test]
+    fn a_link_to_a_library_of_the_system_is_mended() {
+        let here =
+            fs::read_dir("/usr/lib/x86_64-linux-gnu").or_else(|_| fs::read_dir("/usr/lib64"));
+        let Some(library) = here.ok().and_then(|mut files| {
+            files.find_map(|file| {
+                let name = file.ok()?.file_name();
+                name.to_str().filter(|name| name.starts_with("libc.so.")).map(str::to_owned)
+            })
+        }) else {
+            return;
+        };
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("usr/lib/x86_64-linux-gnu");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(&library, folder.join("libc.so")).unwrap();
+        std::os::unix::fs::symlink("nowhere.so", folder.join("libx.so")).unwrap();
+        mend_links(root.path()).unwrap();
+        assert!(folder.join("libc.so").exists());
+        assert_eq!(fs::read_link(folder.join("libx.so")).unwrap(), Path::new("nowhere.so"));
     }
 }

@@ -1,15 +1,40 @@
 //! The source of the standard library that belongs to the compiler in use.
 
-use super::apt::{self, Apt, Mirror};
+use super::apt::{self, Apt};
 use super::cache::failed;
+use super::error::Tried;
 use super::rustc::Rustc;
-use super::{Cache, Lock, Report, Result, packages};
+use super::way::{Way, Ways};
+use super::{Cache, Lock, Report, Result, SetupError, packages};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Its place in the cache.
 fn name(rustc: &Rustc) -> PathBuf {
     Path::new("rust-src").join(&rustc.release)
+}
+
+/// The `library` folder of the source, found or downloaded.
+pub(super) fn find(cache: &Cache, rustc: &Rustc, report: &dyn Report) -> Result<PathBuf> {
+    let ways = Ways::from_env()?;
+    let here = || local(cache, rustc).filter(|_| ways.allow(Way::LocalRustSrc));
+    if let Some(source) = here() {
+        return Ok(source);
+    }
+    let mut tried = Tried::default();
+    if ways.allow(Way::DebianRustSrc) {
+        let lock = cache.lock("rust-src", report)?;
+        if let Some(source) = here() {
+            return Ok(source);
+        }
+        match from_packages(cache, &lock, rustc, report) {
+            Ok(Some(source)) => return Ok(source),
+            Ok(None) => {}
+            Err(error) => report.step(&tried.add(&error)),
+        }
+    }
+    let command = "rustup component add rust-src".to_owned();
+    Err(SetupError::Missing { what: "the source of Rust's standard library", tried, command })
 }
 
 /// The `library` folder of a source that is on this machine already.
@@ -34,7 +59,7 @@ pub(super) fn from_packages(
         // There are no packages of beta and nightly releases.
         return Ok(None);
     }
-    let Some((apt, package)) = find(cache, rustc, report)? else { return Ok(None) };
+    let Some((apt, package)) = package(cache, rustc, report)? else { return Ok(None) };
     let staging = cache.staging(lock)?;
     report.step(&format!("downloading {package}"));
     apt.download(&[package], staging.path())?;
@@ -49,37 +74,17 @@ pub(super) fn from_packages(
 }
 
 /// The package, and where to get it: as the machine is set up, or in another suite of its mirror.
-fn find(cache: &Cache, rustc: &Rustc, report: &dyn Report) -> Result<Option<(Apt, String)>> {
+fn package(cache: &Cache, rustc: &Rustc, report: &dyn Report) -> Result<Option<(Apt, String)>> {
     // Ubuntu has packages of several releases side by side, named after them.
     let minor = rustc.release.rsplit_once('.').map_or("", |(minor, _)| minor);
     let names = ["rust-src".to_owned(), format!("rust-{minor}-src")];
-    let search = |apt: Apt| {
-        let found = names.iter().find_map(|name| {
+    apt::search(cache, &format!("the source of Rust {}", rustc.release), report, |apt| {
+        names.iter().find_map(|name| {
             let versions = apt.versions(name).ok()?;
             let version = versions.into_iter().find(|version| is_release(version, &rustc.release));
             version.map(|version| format!("{name}={version}"))
-        });
-        found.map(|package| (apt, package))
-    };
-    if let Some(found) = search(Apt::system()) {
-        return Ok(Some(found));
-    }
-    let mirror = Mirror::find(cache, report)?;
-    for (index, suite) in mirror.suites().iter().enumerate() {
-        report.step(&format!("looking for the source of Rust {} ({suite})", rustc.release));
-        match Apt::suite(cache, &mirror, suite) {
-            Ok(apt) => {
-                if let Some(found) = search(apt) {
-                    return Ok(Some(found));
-                }
-            }
-            // It has this one: it cannot be reached.
-            Err(error) if index == 0 => return Err(error),
-            // A mirror does not have all suites.
-            Err(_) => {}
-        }
-    }
-    Ok(None)
+        })
+    })
 }
 
 /// Whether a package's version is of this release of Rust.

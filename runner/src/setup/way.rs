@@ -20,10 +20,20 @@ pub(super) enum Way {
     ToolchainLinker,
     SystemLinker,
     DebianLinker,
+    SystemKernelTools,
+    DebianKernelTools,
+    SystemBindgen,
+    CargoBindgen,
+    SystemLibclang,
+    DebianLibclang,
+    SystemLlvm,
+    DebianLlvm,
+    DebianLinuxSource,
+    DebianPackages,
 }
 
 impl Way {
-    const ALL: [(&'static str, Self); 11] = [
+    const ALL: [(&'static str, Self); 21] = [
         ("system-qemu", Self::SystemQemu),
         ("cached-qemu", Self::CachedQemu),
         ("debian-qemu", Self::DebianQemu),
@@ -35,6 +45,16 @@ impl Way {
         ("toolchain-linker", Self::ToolchainLinker),
         ("system-linker", Self::SystemLinker),
         ("debian-linker", Self::DebianLinker),
+        ("system-kernel-tools", Self::SystemKernelTools),
+        ("debian-kernel-tools", Self::DebianKernelTools),
+        ("system-bindgen", Self::SystemBindgen),
+        ("cargo-bindgen", Self::CargoBindgen),
+        ("system-libclang", Self::SystemLibclang),
+        ("debian-libclang", Self::DebianLibclang),
+        ("system-llvm", Self::SystemLlvm),
+        ("debian-llvm", Self::DebianLlvm),
+        ("debian-linux-source", Self::DebianLinuxSource),
+        ("debian-packages", Self::DebianPackages),
     ];
 }
 

@@ -7,7 +7,7 @@
 
 use super::gdt::{self, InterruptStack};
 use super::{apic, report};
-use crate::kernel::heartbeat;
+use crate::kernel::{heartbeat, mailbox};
 use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::addr_of;
@@ -201,7 +201,8 @@ extern "C" fn dispatch(frame: &Frame) {
         0..EXCEPTIONS => report::exception(frame),
         vector if vector == u64::from(TIMER) => {
             // Relaxed: as in `counts`.
-            TICKS.fetch_add(1, Ordering::Relaxed);
+            let before = TICKS.fetch_add(1, Ordering::Relaxed);
+            mailbox::set_ticks(before + 1);
             heartbeat::beat();
             apic::acknowledge();
         }

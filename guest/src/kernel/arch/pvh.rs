@@ -168,6 +168,9 @@ static BOOT_INFO: Mutex<MaybeUninit<BootInfo>> = Mutex::new(MaybeUninit::uninit(
 
 /// Where the entry code leads. `info` is the physical address of the start info.
 extern "C" fn start(info: u64) -> ! {
+    // QEMU starts nothing else this way.
+    serial::use_console(Some(serial::COM1));
+    exit::machine_is_ours();
     match boot_info(info) {
         Ok(boot_info) => _start(boot_info),
         Err(problem) => {

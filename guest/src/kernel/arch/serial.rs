@@ -1,5 +1,8 @@
-//! The serial ports: COM1 is the console, COM2 takes what scripts print.
+//! The console and the serial ports. Where the machine is this kernel's, COM1 is the console and COM2
+//! takes what scripts print; where it is another's, the console is the port the starter named, if any,
+//! together with the mailbox, and everything goes there.
 
+use crate::kernel::mailbox;
 use core::fmt;
 use core::sync::atomic::{AtomicU16, Ordering};
 use daxfs_guest::console::TypeAhead;
@@ -8,13 +11,13 @@ use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::LSR;
 use uart_16550::{BaudRate, Config, Uart16550};
 
-/// I/O port of the console, unless the starter says otherwise.
-const COM1: u16 = 0x3f8;
+/// I/O port of the first serial port.
+pub const COM1: u16 = 0x3f8;
 /// I/O port of the second serial port.
 const COM2: u16 = 0x2f8;
 
-/// I/O port of the console.
-static CONSOLE: AtomicU16 = AtomicU16::new(COM1);
+/// I/O port of the console; 0 while it has none, or none that is known.
+static CONSOLE: AtomicU16 = AtomicU16::new(0);
 /// I/O port of the second serial port; 0 while it is not this kernel's.
 static OUTPUT: AtomicU16 = AtomicU16::new(0);
 /// Bound on waiting for a line that nobody reads, in looks at the port: some seconds.
@@ -31,13 +34,18 @@ struct Ports {
     typed: TypeAhead,
 }
 
+/// Says where the console is, for emergencies before the ports are opened.
+pub fn use_console(port: Option<u16>) {
+    // Relaxed: one processor.
+    CONSOLE.store(port.unwrap_or(0), Ordering::Relaxed);
+}
+
 /// Opens the serial ports. `console` is where the starter says the console is; the second port is
 /// opened only on request, for it may be another kernel's.
-pub fn init(console: u16, with_output: bool) {
-    // Relaxed: one processor.
-    CONSOLE.store(console, Ordering::Relaxed);
+pub fn init(console: Option<u16>, with_output: bool) {
+    use_console(console);
     let mut ports = PORTS.lock();
-    ports.console = open(console);
+    ports.console = console.and_then(open);
     ports.output = if with_output { open(COM2) } else { None };
     let output = if ports.output.is_some() { COM2 } else { 0 };
     // Relaxed: one processor.
@@ -56,7 +64,15 @@ fn new(base: u16) -> Option<Port> {
 }
 
 impl Ports {
+    /// A byte that was typed, here or there.
+    fn receive(&mut self) -> Option<u8> {
+        let port = self.console.as_mut();
+        port.and_then(|port| port.try_receive_byte().ok()).or_else(mailbox::read)
+    }
+
+    /// To the mailbox as it is, to the port with CR LF at line ends.
     fn write_console(&mut self, text: &[u8]) {
+        mailbox::write(text);
         let Some(port) = &mut self.console else { return };
         for line in text.split_inclusive(|&b| b == b'\n') {
             match line.strip_suffix(b"\n") {
@@ -88,16 +104,15 @@ pub fn write_output(bytes: &[u8]) {
 pub fn read_console() -> Option<u8> {
     let mut ports = PORTS.lock();
     let ports = &mut *ports;
-    ports.typed.pop().or_else(|| ports.console.as_mut()?.try_receive_byte().ok())
+    ports.typed.pop().or_else(|| ports.receive())
 }
 
 /// Whether an interrupt character was typed; what was typed besides is kept for [`read_console`].
 pub fn interrupted() -> bool {
     let mut ports = PORTS.lock();
-    let Ports { console: Some(port), typed, .. } = &mut *ports else { return false };
     let mut interrupted = false;
-    while let Ok(byte) = port.try_receive_byte() {
-        interrupted |= typed.push(byte);
+    while let Some(byte) = ports.receive() {
+        interrupted |= ports.typed.push(byte);
     }
     interrupted
 }
@@ -106,7 +121,8 @@ pub fn interrupted() -> bool {
 pub fn emergency() -> impl fmt::Write {
     // A guard may be held by whatever failed; the port itself is always fit for another byte.
     // Relaxed: one processor.
-    Ports { console: new(CONSOLE.load(Ordering::Relaxed)), output: None, typed: TypeAhead::new() }
+    let console = Some(CONSOLE.load(Ordering::Relaxed)).filter(|&port| port != 0).and_then(new);
+    Ports { console, output: None, typed: TypeAhead::new() }
 }
 
 /// Waits until everything written has left the ports: what is still in them when the machine ends

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A mount, and what the VFS asks of it.
+
+use crate::control;
+use crate::error::{errno, IntoKernel, Reason};
+use crate::options::{Ending, Options};
+use crate::platform::{Linux, Shared};
+use crate::range::{LinuxRange, Reader, Writer};
+use daxfs::{Access, Ino, Mount, NewInode, Pages, Region, RenameMode, SetAttributes, Timestamp};
+use kernel::prelude::*;
+use kernel::seq_file::SeqFile;
+use kernel::static_lock_class;
+use kernel::str::{BStr, CStr, CString};
+use kernel::sync::Arc;
+use vfs::context::{Context, Parameter, Value, Wrong};
+use vfs::dax::DaxDevice;
+use vfs::file::{Argument, Destination, Entries, Entry, File, Seek, Source};
+use vfs::inode::{Attributes, Changes, Inode, New, Rename, Time};
+use vfs::mapping::{Mapped, Place};
+use vfs::memory::{Frames, MemoryRange, Refused};
+use vfs::super_block::{Statistics, SuperBlock};
+use vfs::sync::RwSemaphore;
+use vfs::system;
+use vfs::work::{Periodic, Work};
+use vfs::FileSystem;
+
+/// Bytes of a page.
+const PAGE: u64 = daxfs::format::BLOCK_SIZE;
+
+/// How often a mount shows that it lives, per lease.
+const BEATS: u64 = 6;
+
+/// A mounted image.
+pub(crate) struct Daxfs {
+    engine: Mount<Linux>,
+    shared: Arc<Shared>,
+    options: Options,
+    /// Numbers up to this are files of the base image, whatever branch the mount is on.
+    base_inodes: u64,
+    heartbeat: RwSemaphore<Option<Periodic<Daxfs>>>,
+}
+
+impl Work for Daxfs {
+    fn run(&self) {
+        // Whether the branch has ended is told to whoever uses it.
+        let _ = self.engine.tick(system::monotonic_ms());
+    }
+}
+
+impl Daxfs {
+    /// The engine's mount.
+    pub(crate) fn engine(&self) -> &Mount<Linux> {
+        &self.engine
+    }
+
+    /// Whether this mount may not write to the branch it is on.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.engine.info().access == Access::ReadOnly
+    }
+
+    fn range(&self) -> &MemoryRange {
+        self.engine.volume().region().backing().memory()
+    }
+
+    /// What the VFS is told about an inode.
+    fn told(&self, of: &daxfs::Attributes) -> Attributes {
+        let time = |time: Timestamp| Time { seconds: time.sec, nanoseconds: time.nsec };
+        let ino = of.ino.get();
+        Attributes {
+            ino,
+            generation: if ino <= self.base_inodes { 0 } else { self.shared.life() as u32 },
+            mode: of.mode,
+            uid: of.uid,
+            gid: of.gid,
+            size: of.size,
+            nlink: of.nlink,
+            rdev: of.rdev,
+            atime: time(of.atime),
+            mtime: time(of.mtime),
+            ctime: time(of.ctime),
+            blocks: of.blocks,
+        }
+    }
+
+    /// The engine's number of an inode, unless it is one of a branch that the mount has left.
+    fn ino(&self, inode: &Inode<Self>) -> Result<Ino> {
+        match inode.generation() {
+            0 => {}
+            life if life == self.shared.life() as u32 => {}
+            _ => return Err(ESTALE),
+        }
+        Ok(Ino::new(inode.ino()))
+    }
+
+    /// The same, of an open file.
+    fn open(&self, file: &File<'_, Self>) -> Result<Ino> {
+        if file.life() != self.shared.life() {
+            return Err(ESTALE);
+        }
+        Ok(Ino::new(file.inode().ino()))
+    }
+
+    /// Maps the range that the options or the source name.
+    fn map(options: &Options, context: &Context<Self>) -> Result<MemoryRange> {
+        let (phys, size) = (options.parsed().phys, options.parsed().size);
+        let device = context.source().filter(|source| source.starts_with(b"/"));
+        let mapped = match (phys, options.buffer(), device) {
+            (Some(phys), None, _) => {
+                let Some(size) = size else {
+                    context.error(fmt!("size= is missing: how large is the range at {phys:#x}?"));
+                    return Err(EINVAL);
+                };
+                MemoryRange::physical(phys, size)
+            }
+            (None, Some(buffer), _) => {
+                let mapped = buffer.map().inspect_err(|_| {
+                    context.error(fmt!("the dma-buf cannot be mapped by this kernel"));
+                })?;
+                MemoryRange::buffer(mapped)
+            }
+            (None, None, Some(path)) => {
+                let name = CString::try_from_fmt(fmt!("{}", BStr::from_bytes(path)))?;
+                let device = DaxDevice::open(&name).inspect_err(|_| {
+                    context.error(fmt!("{} is no DAX device", BStr::from_bytes(path)));
+                })?;
+                MemoryRange::device(device, size)
+            }
+            (None, None, None) => {
+                context.error(fmt!("where is the image? phys= and size=, dmabuf, or a DAX device"));
+                return Err(EINVAL);
+            }
+            (Some(_), Some(_), _) => {
+                context.error(fmt!("phys= and dmabuf: the image is in one place only"));
+                return Err(EINVAL);
+            }
+        };
+        mapped.map_err(|refused| {
+            let (why, error) = match refused {
+                Refused::Misaligned => {
+                    ("address and size are multiples of 4096, size not 0", EINVAL)
+                }
+                Refused::Beyond => {
+                    ("it is not all there, or this processor cannot address it", EINVAL)
+                }
+                Refused::InUse => ("it is memory that this kernel uses", EBUSY),
+                Refused::NoMapping => ("it cannot be mapped", ENOMEM),
+            };
+            context.error(fmt!("range: {why}"));
+            error
+        })
+    }
+}
+
+impl FileSystem for Daxfs {
+    const NAME: &'static CStr = c"daxfs";
+    const MAGIC: u32 = daxfs::format::superblock::MAGIC;
+    const MAX_NAME: u32 = daxfs::format::NAME_MAX as u32;
+    const MAX_FILE_SIZE: i64 = daxfs::MAX_FILE_SIZE as i64;
+    type Module = crate::DaxfsModule;
+    type Options = Options;
+
+    fn parameter(options: &mut Options, key: &[u8], value: &Value<'_>) -> Result<Parameter, Wrong> {
+        options.set(key, value)
+    }
+
+    fn mount(options: &Options, context: &mut Context<Self>) -> Result<Arc<Self>> {
+        if options.ending().is_some() {
+            context.error(fmt!("commit and abort are for remounts"));
+            return Err(EINVAL);
+        }
+        let memory = Arc::new(Self::map(options, context)?, GFP_KERNEL)?;
+        let shared = Arc::new(Shared::new()?, GFP_KERNEL)?;
+        let region = Region::new(LinuxRange::new(memory, true));
+        let region = region.on(options.parsed().persistence);
+        let wanted = options.for_engine(context);
+        let engine = Mount::new(Linux(shared.clone()), region, &wanted).map_err(|error| {
+            context.error(fmt!("{}", Reason(&error)));
+            errno(&error)
+        })?;
+        let lease = engine.lease_ms();
+        let base_inodes = u64::from(engine.volume().base().inode_count());
+        let heartbeat = RwSemaphore::new(None, c"daxfs_heartbeat", static_lock_class!())?;
+        let options = options.for_mount();
+        let this = Arc::new(Self { engine, shared, options, base_inodes, heartbeat }, GFP_KERNEL)?;
+        if let Some(lease) = lease {
+            let interval = u32::try_from((lease / BEATS).max(1)).unwrap_or(u32::MAX);
+            *this.heartbeat.write() = Some(Periodic::start(this.clone(), interval)?);
+        }
+        if this.is_read_only() {
+            context.set_read_only();
+        }
+        Ok(this)
+    }
+
+    fn reconfigure(
+        sb: &SuperBlock<Self>,
+        options: &Options,
+        context: &mut Context<Self>,
+    ) -> Result {
+        let fs = sb.data();
+        if let Err(what) = fs.options.admits(options) {
+            context.error(fmt!("{what}"));
+            return Err(EINVAL);
+        }
+        let ended = match options.ending() {
+            Some(Ending::Commit) => fs.engine.commit(),
+            Some(Ending::Abort) => fs.engine.abort(),
+            None => {
+                if !context.is_read_only() && fs.is_read_only() && context.asks_for_writing() {
+                    context.error(fmt!("a mount that looks only cannot be made a writer"));
+                    return Err(EROFS);
+                }
+                fs.engine.sync()
+            }
+        };
+        if let Err(error) = ended {
+            context.error(fmt!("{}", Reason(&error)));
+            return Err(errno(&error));
+        }
+        if fs.is_read_only() {
+            context.set_read_only();
+            sb.set_read_only_reconfiguring(true);
+        }
+        Ok(())
+    }
+
+    fn unmount(this: Arc<Self>) {
+        // Waits for a beat to end.
+        drop(this.heartbeat.write().take());
+        if let Err(error) = this.engine.leave() {
+            pr_warn!("unmount: {}\n", Reason(&error));
+        }
+    }
+
+    fn root(sb: &SuperBlock<Self>) -> Result<Attributes> {
+        let fs = sb.data();
+        fs.engine.getattr(Ino::ROOT).map(|root| fs.told(&root)).errno()
+    }
+
+    fn statistics(sb: &SuperBlock<Self>) -> Result<Statistics> {
+        let fs = sb.data();
+        let stat = fs.engine.statfs().errno()?;
+        Ok(Statistics {
+            id: fs.range().id() ^ fs.engine.info().branch_id.map_or(0, |id| id.get()),
+            block_size: stat.block_size,
+            blocks: stat.total_blocks,
+            free: stat.free_blocks,
+            files: stat.files,
+        })
+    }
+
+    fn sync(sb: &SuperBlock<Self>) -> Result {
+        sb.data().engine.sync().errno()
+    }
+
+    fn show_options(sb: &SuperBlock<Self>, to: &SeqFile) {
+        let fs = sb.data();
+        let branch = fs.engine.info().branch;
+        fs.options.show(branch.as_ref().map(|branch| branch.as_bytes()), to);
+    }
+
+    fn ioctl(sb: &SuperBlock<Self>, command: u32, argument: &Argument) -> Result<i32> {
+        control::ioctl(sb, command, argument)
+    }
+
+    fn is_follower(sb: &SuperBlock<Self>) -> bool {
+        sb.is_read_only()
+    }
+
+    fn epoch(sb: &SuperBlock<Self>) -> u64 {
+        sb.data().shared.epoch()
+    }
+
+    fn life(sb: &SuperBlock<Self>) -> usize {
+        sb.data().shared.life()
+    }
+
+    fn look(sb: &SuperBlock<Self>) -> Result {
+        if sb.is_read_only() {
+            return sb.data().engine.look().errno();
+        }
+        Ok(())
+    }
+
+    fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<Attributes>> {
+        let fs = dir.super_block().data();
+        match fs.engine.lookup(fs.ino(dir)?, name) {
+            Ok(found) => Ok(Some(fs.told(&found))),
+            Err(daxfs::Error::NotFound) => Ok(None),
+            Err(error) => Err(errno(&error)),
+        }
+    }
+
+    fn attributes(inode: &Inode<Self>) -> Result<Attributes> {
+        let fs = inode.super_block().data();
+        fs.engine.getattr(fs.ino(inode)?).map(|found| fs.told(&found)).errno()
+    }
+
+    fn set_attributes(inode: &Inode<Self>, changes: &Changes) -> Result<Attributes> {
+        let fs = inode.super_block().data();
+        let time = |time: Time| Timestamp::new(time.seconds, time.nanoseconds);
+        let changes = SetAttributes {
+            mode: changes.mode,
+            uid: changes.uid,
+            gid: changes.gid,
+            size: changes.size,
+            atime: changes.atime.map(time),
+            mtime: changes.mtime.map(time),
+        };
+        fs.engine.setattr(fs.ino(inode)?, &changes).map(|now| fs.told(&now)).errno()
+    }
+
+    fn create(dir: &Inode<Self>, name: &[u8], new: &New) -> Result<Attributes> {
+        let fs = dir.super_block().data();
+        let new = NewInode { mode: new.mode, uid: new.uid, gid: new.gid, rdev: new.rdev };
+        fs.engine.create(fs.ino(dir)?, name, &new).map(|made| fs.told(&made)).errno()
+    }
+
+    fn symlink(dir: &Inode<Self>, name: &[u8], target: &[u8], new: &New) -> Result<Attributes> {
+        let fs = dir.super_block().data();
+        let made = fs.engine.symlink(fs.ino(dir)?, name, target, new.uid, new.gid);
+        made.map(|made| fs.told(&made)).errno()
+    }
+
+    fn read_link(inode: &Inode<Self>, into: &mut [u8]) -> Result<usize> {
+        let fs = inode.super_block().data();
+        fs.engine.readlink(fs.ino(inode)?, into).errno()
+    }
+
+    fn unlink(dir: &Inode<Self>, name: &[u8]) -> Result {
+        let fs = dir.super_block().data();
+        fs.engine.unlink(fs.ino(dir)?, name).errno()
+    }
+
+    fn rmdir(dir: &Inode<Self>, name: &[u8]) -> Result {
+        let fs = dir.super_block().data();
+        fs.engine.rmdir(fs.ino(dir)?, name).errno()
+    }
+
+    fn rename(
+        from: &Inode<Self>,
+        old: &[u8],
+        to: &Inode<Self>,
+        new: &[u8],
+        mode: Rename,
+    ) -> Result {
+        let fs = from.super_block().data();
+        let mode = match mode {
+            Rename::Replace => RenameMode::Replace,
+            Rename::NoReplace => RenameMode::NoReplace,
+            Rename::Exchange => RenameMode::Exchange,
+        };
+        fs.engine.rename(fs.ino(from)?, old, fs.ino(to)?, new, mode).errno()
+    }
+
+    fn list(dir: &Inode<Self>, cookie: u64, entries: &mut Entries) -> Result {
+        let fs = dir.super_block().data();
+        let mut push = |entry: &daxfs::DirEntry<'_>| {
+            entries.push(&Entry {
+                name: entry.name,
+                ino: entry.ino.get(),
+                mode: entry.kind.mode_bits(),
+                next: entry.next,
+            })
+        };
+        fs.engine.readdir(fs.ino(dir)?, cookie, &mut push).errno()
+    }
+
+    fn evict(inode: &Inode<Self>) {
+        if inode.nlink() > 0 || inode.is_directory() {
+            return;
+        }
+        let fs = inode.super_block().data();
+        if let Ok(ino) = fs.ino(inode) {
+            // If it cannot be done, the next owner of the branch does it.
+            let _ = fs.engine.forget(ino);
+        }
+    }
+
+    fn read(file: &File<'_, Self>, offset: u64, len: u64, to: &mut Destination<'_>) -> Result<u64> {
+        let fs = file.inode().super_block().data();
+        fs.engine.read_to(fs.open(file)?, offset, len, &mut Reader(to)).errno()
+    }
+
+    fn write(
+        file: &File<'_, Self>,
+        offset: u64,
+        from: &mut Source<'_>,
+    ) -> Result<(u64, Attributes)> {
+        let fs = file.inode().super_block().data();
+        let written = fs.engine.write_from(fs.open(file)?, offset, &mut Writer(from));
+        written.map(|(count, now)| (count, fs.told(&now))).errno()
+    }
+
+    fn seek(file: &File<'_, Self>, offset: u64, wanted: Seek) -> Result<Option<u64>> {
+        let fs = file.inode().super_block().data();
+        let wanted = match wanted {
+            Seek::Data => daxfs::Seek::Data,
+            Seek::Hole => daxfs::Seek::Hole,
+        };
+        fs.engine.seek(fs.open(file)?, offset, wanted).errno()
+    }
+
+    fn mapped(this: &Self) -> &Mapped {
+        &this.shared.mapped
+    }
+
+    fn locate(file: &File<'_, Self>, page: u64, most: u64, map: &mut dyn FnMut(Place)) -> Result {
+        let fs = file.inode().super_block().data();
+        let located = fs.engine.with_pages(fs.open(file)?, page, most, |pages| {
+            map(match pages {
+                Pages::At { at, pages } => Place::Frames(fs.range().frames(at.get(), pages)?),
+                Pages::Hole { .. } => Place::Hole,
+                Pages::Pieces => Place::Pieces,
+                Pages::End => return Err(EFAULT),
+            });
+            Ok(())
+        });
+        located.errno()?
+    }
+
+    fn own(file: &File<'_, Self>, page: u64, map: &mut dyn FnMut(Frames)) -> Result {
+        let fs = file.inode().super_block().data();
+        let owned =
+            fs.engine.own_page(fs.open(file)?, page, |at| fs.range().frames(at.get(), 1).map(map));
+        owned.errno()?
+    }
+
+    fn read_page(file: &File<'_, Self>, page: u64, into: &mut [u8]) -> Result {
+        let fs = file.inode().super_block().data();
+        let offset = page.checked_mul(PAGE).ok_or(EFAULT)?;
+        let read = fs.engine.read(fs.open(file)?, offset, into).errno()?;
+        if read == 0 {
+            return Err(EFAULT);
+        }
+        into.get_mut(read..).unwrap_or(&mut []).fill(0);
+        Ok(())
+    }
+}

@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Open files: reading, writing, listing.
+//!
+//! Contents are copied between the file system and a process while the file system holds its locks,
+//! so nothing may be fetched for the process then: copies stop at a page that is not there. It is
+//! fetched when no lock is held, and the copy goes on.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/uio.h`](srctree/include/linux/uio.h)
+
+use crate::inode::Inode;
+use crate::super_block::SuperBlock;
+use crate::{helpers, mapping, FileSystem};
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use kernel::bindings;
+use kernel::error::{from_result, to_result};
+use kernel::ffi::{c_char, c_int, c_uint, c_ulong};
+use kernel::prelude::*;
+use kernel::uaccess::{UserPtr, UserSlice};
+
+/// Most bytes that are copied at a time: how long locks are held.
+const MOST: usize = 1 << 20;
+
+/// How often a copy is tried again that does not get on.
+const TRIES: u32 = 4;
+
+/// `struct file` of a `T`.
+pub struct File<'a, T: FileSystem> {
+    raw: *mut bindings::file,
+    _file_system: PhantomData<&'a T>,
+}
+
+impl<'a, T: FileSystem> File<'a, T> {
+    /// # Safety
+    ///
+    /// `raw` is an open file of `T` that stays open for `'a`.
+    pub(crate) unsafe fn from_raw(raw: *mut bindings::file) -> Self {
+        Self { raw, _file_system: PhantomData }
+    }
+
+    /// The inode that is open.
+    pub fn inode(&self) -> &'a Inode<T> {
+        // SAFETY: an open file holds its inode.
+        unsafe { Inode::from_raw((*self.raw).f_inode) }
+    }
+
+    /// In which life of the mount it was opened: see [`FileSystem::life`].
+    pub fn life(&self) -> usize {
+        // SAFETY: an open file; the file system's own field, set by `open`.
+        unsafe { (*self.raw).private_data }.addr()
+    }
+}
+
+/// Where a process wants bytes: `struct iov_iter`.
+pub struct Destination<'a> {
+    raw: *mut bindings::iov_iter,
+    short: bool,
+    _data: PhantomData<&'a mut [u8]>,
+}
+
+impl Destination<'_> {
+    /// Bytes that are still wanted.
+    pub fn len(&self) -> usize {
+        count(self.raw)
+    }
+
+    /// Whether nothing more is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies memory to it, as far as that goes without fetching a page of the process. Memory that
+    /// has gone bad ends the copy, too.
+    ///
+    /// # Safety
+    ///
+    /// `len` bytes at `from` are mapped. They may change meanwhile.
+    pub unsafe fn put(&mut self, from: NonNull<u8>, len: usize) -> usize {
+        // SAFETY: the caller's condition; the vector is the process's.
+        let done = unsafe { helpers::daxfs_copy_to_iter(from.as_ptr().cast(), len, self.raw) };
+        self.short |= done < len;
+        done
+    }
+
+    /// The same, for memory of the kernel's own.
+    pub fn put_slice(&mut self, from: &[u8]) -> usize {
+        // SAFETY: a slice is mapped.
+        unsafe { self.put(NonNull::from(from).cast(), from.len()) }
+    }
+
+    /// Fills with zeros, in the same way.
+    pub fn put_zeros(&mut self, len: usize) -> usize {
+        // SAFETY: the vector is the process's.
+        let done = unsafe { helpers::daxfs_zero_to_iter(len, self.raw) };
+        self.short |= done < len;
+        done
+    }
+}
+
+/// Where a process has bytes: `struct iov_iter`.
+pub struct Source<'a> {
+    raw: *mut bindings::iov_iter,
+    /// Bytes that may be taken before locks are let go.
+    left: usize,
+    _data: PhantomData<&'a [u8]>,
+}
+
+impl Source<'_> {
+    /// Bytes that may be taken now.
+    pub fn len(&self) -> usize {
+        self.left
+    }
+
+    /// Whether nothing may be taken.
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Copies the next bytes to `to`, as far as that goes without fetching a page of the process.
+    ///
+    /// # Safety
+    ///
+    /// `len` bytes at `to` are mapped, and nobody minds that they change.
+    pub unsafe fn take(&mut self, to: NonNull<u8>, len: usize) -> usize {
+        let len = len.min(self.left);
+        // SAFETY: the caller's condition; the vector is the process's.
+        let done = unsafe { helpers::daxfs_copy_from_iter(to.as_ptr().cast(), len, self.raw) };
+        self.left -= done;
+        done
+    }
+}
+
+/// Bytes left in an I/O vector.
+fn count(iter: *mut bindings::iov_iter) -> usize {
+    // SAFETY: callers have a valid vector; every kind of it counts there.
+    unsafe { (*iter).__bindgen_anon_1.__bindgen_anon_1.as_ref().count }
+}
+
+/// An entry of a directory.
+pub struct Entry<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// The inode's number.
+    pub ino: u64,
+    /// Type, as in the mode.
+    pub mode: u32,
+    /// Where listing goes on behind it.
+    pub next: u64,
+}
+
+/// Entries of a directory on their way to a process: gathered under the file system's locks, handed
+/// over without.
+pub struct Entries {
+    /// Room for [`ROOM`] bytes, of which `used` are entries: next, ino, mode, length of the name, name.
+    bytes: KVec<u8>,
+    used: usize,
+}
+
+/// Bytes of entries that are listed at once.
+const ROOM: usize = 4096;
+/// Bytes of an entry in front of its name.
+const HEAD: usize = 24;
+
+impl Entries {
+    fn new() -> Result<Self> {
+        Ok(Self { bytes: KVec::from_elem(0, ROOM, GFP_KERNEL)?, used: 0 })
+    }
+
+    /// Takes an entry; says whether there was room.
+    #[inline]
+    pub fn push(&mut self, entry: &Entry<'_>) -> bool {
+        let len = entry.name.len();
+        let Some(place) = self.bytes.get_mut(self.used..) else { return false };
+        let Some((head, rest)) = place.split_first_chunk_mut::<HEAD>() else { return false };
+        let Some(name) = rest.get_mut(..len) else { return false };
+        let fields = [entry.next, entry.ino, (entry.mode as u64) << 32 | len as u64];
+        for (to, from) in head.chunks_exact_mut(8).zip(fields) {
+            to.copy_from_slice(&from.to_ne_bytes());
+        }
+        name.copy_from_slice(entry.name);
+        self.used += HEAD + len;
+        true
+    }
+
+    /// Calls `emit` for what was gathered, until it says `false`.
+    fn each(&self, mut emit: impl FnMut(&Entry<'_>) -> bool) {
+        let mut rest = self.bytes.get(..self.used).unwrap_or(&[]);
+        let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+        while let Some((next, behind)) = rest.split_first_chunk::<8>() {
+            let Some((ino, behind)) = behind.split_first_chunk::<8>() else { return };
+            let Some((last, behind)) = behind.split_first_chunk::<8>() else { return };
+            let (mode, len) = ((word(last) >> 32) as u32, word(last) as u32 as usize);
+            let Some((name, behind)) = behind.split_at_checked(len) else { return };
+            if !emit(&Entry { name, ino: word(ino), mode, next: word(next) }) {
+                return;
+            }
+            rest = behind;
+        }
+    }
+}
+
+/// What `lseek` looks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// Data.
+    Data,
+    /// A hole.
+    Hole,
+}
+
+/// The argument of an ioctl.
+pub struct Argument(usize);
+
+impl Argument {
+    /// The `len` bytes of the process that it points to.
+    pub fn user_slice(&self, len: usize) -> UserSlice {
+        UserSlice::new(UserPtr::from_addr(self.0), len)
+    }
+}
+
+/// The operations of regular files.
+pub(crate) fn file_operations<T: FileSystem>() -> *const bindings::file_operations {
+    &Operations::<T>::FILE
+}
+
+/// The operations of directories.
+pub(crate) fn directory_operations<T: FileSystem>() -> *const bindings::file_operations {
+    &Operations::<T>::DIRECTORY
+}
+
+struct Operations<T>(PhantomData<T>);
+
+impl<T: FileSystem> Operations<T> {
+    const FILE: bindings::file_operations = bindings::file_operations {
+        owner: kernel::module::this_module::<T::Module>().as_ptr(),
+        open: Some(Self::open),
+        llseek: Some(Self::llseek),
+        read_iter: Some(Self::read_iter),
+        write_iter: Some(Self::write_iter),
+        mmap: Some(mapping::mmap::<T>),
+        get_unmapped_area: Some(bindings::thp_get_unmapped_area),
+        fsync: Some(Self::fsync),
+        splice_read: Some(bindings::copy_splice_read),
+        splice_write: Some(bindings::iter_file_splice_write),
+        unlocked_ioctl: Some(Self::ioctl),
+        compat_ioctl: COMPAT_IOCTL,
+        ..pin_init::zeroed()
+    };
+
+    const DIRECTORY: bindings::file_operations = bindings::file_operations {
+        owner: kernel::module::this_module::<T::Module>().as_ptr(),
+        llseek: Some(Self::directory_llseek),
+        read: Some(bindings::generic_read_dir),
+        iterate_shared: Some(Self::iterate),
+        fsync: Some(Self::fsync),
+        unlocked_ioctl: Some(Self::ioctl),
+        compat_ioctl: COMPAT_IOCTL,
+        ..pin_init::zeroed()
+    };
+
+    /// `file_operations.open`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        from_result(|| {
+            // SAFETY: the VFS gives both.
+            to_result(unsafe { bindings::generic_file_open(inode, file) })?;
+            // SAFETY: an inode of this file system.
+            let life = T::life(unsafe { Inode::<T>::from_raw(inode) }.super_block());
+            // SAFETY: the VFS gives a file that nobody else has.
+            unsafe { (*file).private_data = core::ptr::without_provenance_mut(life) };
+            // SAFETY: as above. There is no cache to go round.
+            unsafe { helpers::daxfs_f_allow_direct(file) };
+            Ok(0)
+        })
+    }
+
+    /// `file_operations.read_iter`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn read_iter(
+        iocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: the VFS gives a valid request for an open file.
+        let file = unsafe { File::<T>::from_raw((*iocb).ki_filp) };
+        let mut to = Destination { raw: iter, short: false, _data: PhantomData };
+        // SAFETY: as above.
+        let position = unsafe { &mut (*iocb).ki_pos };
+        let Ok(start) = u64::try_from(*position) else { return EINVAL.to_errno() as isize };
+        let mut done = 0;
+        let mut fruitless = 0;
+        let outcome = loop {
+            let wanted = to.len().min(MOST);
+            if wanted == 0 {
+                break Ok(());
+            }
+            to.short = false;
+            let read = match T::read(&file, start + done, wanted as u64, &mut to) {
+                Ok(read) => read,
+                Err(error) => break Err(error),
+            };
+            done += read;
+            if !to.short {
+                if read < wanted as u64 {
+                    // The file ended.
+                    break Ok(());
+                }
+                continue;
+            }
+            fruitless = if read == 0 { fruitless + 1 } else { 0 };
+            if fruitless > TRIES {
+                // It is not the process's memory that is missing.
+                break Err(EIO);
+            }
+            let wanted = to.len().min(MOST);
+            // SAFETY: a valid vector; no lock is held.
+            if unsafe { bindings::fault_in_iov_iter_writeable(iter, wanted) } == wanted {
+                break Err(EFAULT);
+            }
+        };
+        *position += done as i64;
+        match outcome {
+            Err(error) if done == 0 => error.to_errno() as isize,
+            _ => done as isize,
+        }
+    }
+
+    /// `file_operations.write_iter`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn write_iter(
+        iocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: the VFS gives a valid request for an open file.
+        let file = unsafe { File::<T>::from_raw((*iocb).ki_filp) };
+        let inode = file.inode();
+        // SAFETY: a live inode.
+        unsafe { helpers::daxfs_i_lock(inode.as_ptr()) };
+        // SAFETY: the inode is locked, the rest the VFS's.
+        let outcome = unsafe { Self::write_locked(&file, iocb, iter) };
+        // SAFETY: locked above.
+        unsafe { helpers::daxfs_i_unlock(inode.as_ptr()) };
+        match outcome {
+            // SAFETY: the VFS's request, which has written so much.
+            Ok(done) if done > 0 => unsafe { helpers::daxfs_write_sync(iocb, done) },
+            Ok(done) => done,
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The request is valid, and the file's inode locked.
+    unsafe fn write_locked(
+        file: &File<'_, T>,
+        iocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> Result<isize> {
+        // Appending is decided here: whoever else writes to the file is locked out.
+        // SAFETY: a valid request.
+        let allowed = unsafe { bindings::generic_write_checks(iocb, iter) };
+        if allowed <= 0 {
+            return to_result(allowed as c_int).map(|()| 0);
+        }
+        // SAFETY: an open file, its inode locked.
+        to_result(unsafe { bindings::file_remove_privs(file.raw) })?;
+        // SAFETY: a valid request.
+        let position = unsafe { &mut (*iocb).ki_pos };
+        let start = u64::try_from(*position).map_err(|_| EINVAL)?;
+        let mut done = 0;
+        let outcome = loop {
+            let left = count(iter).min(MOST);
+            if left == 0 {
+                break Ok(());
+            }
+            let mut from = Source { raw: iter, left, _data: PhantomData };
+            let before = count(iter);
+            match T::write(file, start + done, &mut from) {
+                Ok((written, attributes)) => {
+                    done += written;
+                    if written > 0 {
+                        file.inode().update(&attributes);
+                    }
+                    if written < (before - count(iter)) as u64 {
+                        // What was taken and not written is lost to the vector: it ends here.
+                        break Ok(());
+                    }
+                    if written == 0 {
+                        // SAFETY: a valid vector; no lock of the file system's is held but the
+                        // inode's, which no page fault takes.
+                        let missing = unsafe { bindings::fault_in_iov_iter_readable(iter, left) };
+                        if missing == left {
+                            break Err(EFAULT);
+                        }
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        *position += done as i64;
+        match outcome {
+            Err(error) if done == 0 => Err(error),
+            _ => Ok(done as isize),
+        }
+    }
+
+    /// `file_operations.llseek`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        let wanted = match whence as u32 {
+            bindings::SEEK_DATA => Seek::Data,
+            bindings::SEEK_HOLE => Seek::Hole,
+            // SAFETY: the VFS gives an open file.
+            _ => return unsafe { bindings::generic_file_llseek(file, offset, whence) },
+        };
+        from_result(|| {
+            // SAFETY: as above.
+            let open = unsafe { File::<T>::from_raw(file) };
+            let from = u64::try_from(offset).map_err(|_| ENXIO)?;
+            let found = T::seek(&open, from, wanted)?.ok_or(ENXIO)?;
+            let found = i64::try_from(found).map_err(|_| EOVERFLOW)?;
+            // SAFETY: as above.
+            Ok(unsafe { bindings::vfs_setpos(file, found, T::MAX_FILE_SIZE) })
+        })
+    }
+
+    /// `file_operations.llseek`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn directory_llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        // Positions in a directory are cookies, not bytes.
+        // SAFETY: the VFS gives an open file.
+        unsafe { bindings::generic_file_llseek_size(file, offset, whence, i64::MAX, 0) }
+    }
+
+    /// `file_operations.iterate_shared`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn iterate(
+        file: *mut bindings::file,
+        ctx: *mut bindings::dir_context,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: the VFS gives both.
+            if !unsafe { helpers::daxfs_dir_emit_dots(file, ctx) } {
+                return Ok(0);
+            }
+            // SAFETY: the VFS gives an open file.
+            let open = unsafe { File::<T>::from_raw(file) };
+            // SAFETY: the VFS gives the context to this call.
+            let position = unsafe { &raw mut (*ctx).pos };
+            let mut entries = Entries::new()?;
+            loop {
+                entries.used = 0;
+                // The dots are at 0 and 1.
+                // SAFETY: as above.
+                let cookie = u64::try_from(unsafe { *position } - 2).map_err(|_| EINVAL)?;
+                T::list(open.inode(), cookie, &mut entries)?;
+                if entries.used == 0 {
+                    return Ok(0);
+                }
+                let mut room = true;
+                entries.each(|entry| {
+                    let (start, len) = (entry.name.as_ptr(), entry.name.len());
+                    let kind = (entry.mode >> 12) & 15;
+                    // SAFETY: the VFS's context, and a name of that length.
+                    room = unsafe {
+                        let name = start.cast::<c_char>();
+                        helpers::daxfs_dir_emit(ctx, name, len as c_int, entry.ino, kind)
+                    };
+                    if room {
+                        // SAFETY: as above.
+                        unsafe { *position = entry.next.saturating_add(2) as i64 };
+                    }
+                    room
+                });
+                if !room {
+                    return Ok(0);
+                }
+            }
+        })
+    }
+
+    /// `file_operations.fsync`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn fsync(
+        file: *mut bindings::file,
+        _start: bindings::loff_t,
+        _end: bindings::loff_t,
+        _datasync: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: the VFS gives an open file.
+            let open = unsafe { File::<T>::from_raw(file) };
+            T::sync(open.inode().super_block()).map(|()| 0)
+        })
+    }
+
+    /// `file_operations.unlocked_ioctl`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn ioctl(
+        file: *mut bindings::file,
+        command: c_uint,
+        argument: c_ulong,
+    ) -> isize {
+        from_result(|| {
+            // SAFETY: the VFS gives an open file.
+            let open = unsafe { File::<T>::from_raw(file) };
+            let sb: &SuperBlock<T> = open.inode().super_block();
+            T::ioctl(sb, command, &Argument(argument)).map(|value| value as isize)
+        })
+    }
+}
+
+#[cfg(CONFIG_COMPAT)]
+const COMPAT_IOCTL: Option<unsafe extern "C" fn(*mut bindings::file, c_uint, c_ulong) -> isize> =
+    bindings::compat_ptr_ioctl;
+#[cfg(not(CONFIG_COMPAT))]
+const COMPAT_IOCTL: Option<unsafe extern "C" fn(*mut bindings::file, c_uint, c_ulong) -> isize> =
+    None;

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What Rust cannot call: inline functions and macros of the kernel, one line each, and accessors of
+ * structures that the kernel's own Rust bindings do not describe. Declared in helpers.rs.
+ */
+
+#include <linux/dax.h>
+#include <linux/dcache.h>
+#include <linux/exportfs.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/io.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/namei.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/seq_file.h>
+#include <linux/statfs.h>
+#include <linux/uio.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#define HELPER __attribute__((used)) noinline
+/* Called from Rust only: no header declares them. */
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+#pragma GCC diagnostic ignored "-Wmissing-declarations"
+
+/* Constants that Rust has by value. */
+static_assert(SB_RDONLY == 1);
+static_assert(LOOKUP_RCU == 1 << 8);
+
+/* struct fs_context, struct fs_parameter */
+
+/* helpers.rs has this structure, too. */
+static_assert(sizeof(struct fs_context_operations) == 6 * sizeof(void *));
+static_assert(offsetof(struct fs_context_operations, free) == 0);
+static_assert(offsetof(struct fs_context_operations, parse_param) == 2 * sizeof(void *));
+static_assert(offsetof(struct fs_context_operations, get_tree) == 4 * sizeof(void *));
+static_assert(offsetof(struct fs_context_operations, reconfigure) == 5 * sizeof(void *));
+
+HELPER void daxfs_fc_set_ops(struct fs_context *fc, const struct fs_context_operations *ops)
+{
+	fc->ops = ops;
+}
+
+HELPER void daxfs_fc_set_private(struct fs_context *fc, void *private)
+{
+	fc->fs_private = private;
+}
+
+HELPER void *daxfs_fc_private(struct fs_context *fc)
+{
+	return fc->fs_private;
+}
+
+HELPER const char *daxfs_fc_source(struct fs_context *fc)
+{
+	return fc->source;
+}
+
+HELPER struct super_block *daxfs_fc_super(struct fs_context *fc)
+{
+	return fc->root ? fc->root->d_sb : NULL;
+}
+
+HELPER bool daxfs_fc_is_reconfigure(struct fs_context *fc)
+{
+	return fc->purpose == FS_CONTEXT_FOR_RECONFIGURE;
+}
+
+HELPER bool daxfs_fc_has_log(struct fs_context *fc)
+{
+	return fc->log.log;
+}
+
+HELPER unsigned int daxfs_fc_flags(struct fs_context *fc)
+{
+	return fc->sb_flags;
+}
+
+HELPER unsigned int daxfs_fc_flags_mask(struct fs_context *fc)
+{
+	return fc->sb_flags_mask;
+}
+
+HELPER void daxfs_fc_set_flags(struct fs_context *fc, unsigned int flags)
+{
+	fc->sb_flags |= flags;
+}
+
+HELPER void daxfs_fc_error(struct fs_context *fc, const char *message)
+{
+	errorfc(fc, "%s", message);
+}
+
+HELPER const char *daxfs_param_key(struct fs_parameter *param)
+{
+	return param->key;
+}
+
+HELPER const char *daxfs_param_string(struct fs_parameter *param)
+{
+	return param->type == fs_value_is_string ? param->string : NULL;
+}
+
+HELPER int daxfs_param_fd(struct fs_parameter *param)
+{
+	return param->type == fs_value_is_file ? param->dirfd : -1;
+}
+
+HELPER bool daxfs_param_is_flag(struct fs_parameter *param)
+{
+	return param->type == fs_value_is_flag;
+}
+
+/* struct kstatfs */
+
+HELPER void daxfs_kstatfs(struct kstatfs *buf, u32 magic, u64 fsid, u64 block_size, u64 blocks, u64 free,
+			  u64 files, u32 namelen)
+{
+	buf->f_type = magic;
+	buf->f_fsid = u64_to_fsid(fsid);
+	buf->f_bsize = block_size;
+	buf->f_frsize = block_size;
+	buf->f_blocks = blocks;
+	buf->f_bfree = free;
+	buf->f_bavail = free;
+	buf->f_files = files;
+	buf->f_namelen = namelen;
+}
+
+/* Inodes */
+
+HELPER uid_t daxfs_i_uid(struct inode *inode)
+{
+	return i_uid_read(inode);
+}
+
+HELPER gid_t daxfs_i_gid(struct inode *inode)
+{
+	return i_gid_read(inode);
+}
+
+HELPER void daxfs_i_set_owner(struct inode *inode, uid_t uid, gid_t gid)
+{
+	i_uid_write(inode, uid);
+	i_gid_write(inode, gid);
+}
+
+HELPER loff_t daxfs_i_size_read(struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+HELPER void daxfs_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+HELPER void daxfs_i_set_times(struct inode *inode, time64_t asec, u32 ansec, time64_t msec, u32 mnsec,
+			      time64_t csec, u32 cnsec)
+{
+	inode_set_atime(inode, asec, ansec);
+	inode_set_mtime(inode, msec, mnsec);
+	inode_set_ctime(inode, csec, cnsec);
+}
+
+HELPER void daxfs_i_hash(struct inode *inode)
+{
+	insert_inode_hash(inode);
+}
+
+HELPER void daxfs_i_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+HELPER void daxfs_i_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+HELPER bool daxfs_i_is_new(struct inode *inode)
+{
+	return inode_state_read_once(inode) & I_NEW;
+}
+
+HELPER u32 daxfs_dev_encode(dev_t dev)
+{
+	return new_encode_dev(dev);
+}
+
+HELPER dev_t daxfs_dev_decode(u32 dev)
+{
+	return new_decode_dev(dev);
+}
+
+HELPER void daxfs_i_set_noatime(struct inode *inode)
+{
+	inode->i_flags |= S_NOATIME;
+}
+
+/* Files */
+
+HELPER void daxfs_f_allow_direct(struct file *file)
+{
+	file->f_mode |= FMODE_CAN_ODIRECT;
+}
+
+HELPER ssize_t daxfs_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
+}
+
+HELPER bool daxfs_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino, unsigned int type)
+{
+	return dir_emit(ctx, name, len, ino, type);
+}
+
+HELPER bool daxfs_dir_emit_dots(struct file *file, struct dir_context *ctx)
+{
+	return dir_emit_dots(file, ctx);
+}
+
+/*
+ * Copies that must not fetch a page of the process: the caller holds locks that a page fault takes. The
+ * first bears memory that has gone bad.
+ */
+HELPER size_t daxfs_copy_to_iter(const void *from, size_t len, struct iov_iter *to)
+{
+	size_t copied;
+
+	pagefault_disable();
+	copied = _copy_mc_to_iter(from, len, to);
+	pagefault_enable();
+	return copied;
+}
+
+HELPER size_t daxfs_zero_to_iter(size_t len, struct iov_iter *to)
+{
+	size_t copied;
+
+	pagefault_disable();
+	copied = iov_iter_zero(len, to);
+	pagefault_enable();
+	return copied;
+}
+
+HELPER size_t daxfs_copy_from_iter(void *to, size_t len, struct iov_iter *from)
+{
+	size_t copied;
+
+	pagefault_disable();
+	copied = _copy_from_iter(to, len, from);
+	pagefault_enable();
+	return copied;
+}
+
+/* Mappings */
+
+HELPER void daxfs_vma_mixed(struct vm_area_struct *vma)
+{
+	vm_flags_set(vma, VM_MIXEDMAP | VM_HUGEPAGE);
+}
+
+HELPER unsigned long daxfs_zero_pfn(unsigned long address)
+{
+	return zero_pfn(address);
+}
+
+HELPER void daxfs_start_pagefault(struct super_block *sb)
+{
+	sb_start_pagefault(sb);
+}
+
+HELPER void daxfs_end_pagefault(struct super_block *sb)
+{
+	sb_end_pagefault(sb);
+}
+
+HELPER void *daxfs_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+/*
+ * Puts a frame in that may be stored to. Frames with a struct page are put in read-only, to be made
+ * writable by the fault that follows.
+ */
+HELPER vm_fault_t daxfs_insert_writable(struct vm_area_struct *vma, unsigned long address, unsigned long pfn)
+{
+	if (pfn_valid(pfn))
+		return vmf_insert_mixed(vma, address, pfn);
+	return vmf_insert_pfn_prot(vma, address, pfn, vm_get_page_prot(vma->vm_flags));
+}
+
+/* The frame that a fault found. */
+HELPER unsigned long daxfs_found_pfn(struct vm_fault *vmf)
+{
+	return pte_pfn(vmf->orig_pte);
+}
+
+HELPER struct page *daxfs_alloc_locked_page(void)
+{
+	struct page *page = alloc_page(GFP_NOFS | __GFP_ZERO);
+
+	if (page)
+		lock_page(page);
+	return page;
+}
+
+HELPER void daxfs_put_locked_page(struct page *page)
+{
+	unlock_page(page);
+	put_page(page);
+}
+
+/* Locks: whoever allocates under one must not come back to the file system for memory. */
+
+HELPER unsigned int daxfs_down_read_nofs(struct rw_semaphore *sem)
+{
+	down_read(sem);
+	return memalloc_nofs_save();
+}
+
+HELPER unsigned int daxfs_down_write_nofs(struct rw_semaphore *sem)
+{
+	down_write(sem);
+	return memalloc_nofs_save();
+}
+
+HELPER void daxfs_up_read_nofs(struct rw_semaphore *sem, unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+	up_read(sem);
+}
+
+HELPER void daxfs_up_write_nofs(struct rw_semaphore *sem, unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+	up_write(sem);
+}
+
+/* Arrays */
+
+HELPER void daxfs_xa_init(struct xarray *xa)
+{
+	xa_init(xa);
+}
+
+HELPER bool daxfs_xa_empty(struct xarray *xa)
+{
+	return xa_empty(xa);
+}
+
+HELPER int daxfs_xa_store(struct xarray *xa, unsigned long index, void *entry)
+{
+	return xa_err(xa_store(xa, index, entry, GFP_NOFS));
+}
+
+HELPER void *daxfs_xa_next(struct xarray *xa, unsigned long *index)
+{
+	return xa_find(xa, index, ULONG_MAX, XA_PRESENT);
+}
+
+/* Work */
+
+static_assert(offsetof(struct delayed_work, work) == 0);
+
+HELPER void daxfs_init_work(struct delayed_work *work, work_func_t function)
+{
+	INIT_DELAYED_WORK(work, function);
+}
+
+HELPER void daxfs_queue_work(struct delayed_work *work, unsigned long delay)
+{
+	queue_delayed_work(system_dfl_wq, work, delay);
+}
+
+/* Time */
+
+HELPER u64 daxfs_monotonic_ms(void)
+{
+	return ktime_to_ms(ktime_get());
+}
+
+/* Text */
+
+HELPER void daxfs_show_option(struct seq_file *seq, const char *name, const char *value)
+{
+	seq_show_option(seq, name, value);
+}
+
+/* The machine */
+
+/* Bits of a physical address; mapping what lies beyond is a warning of the kernel's. */
+HELPER unsigned int daxfs_phys_bits(void)
+{
+#ifdef CONFIG_X86
+	return min_t(unsigned int, boot_cpu_data.x86_phys_bits, MAX_PHYSMEM_BITS);
+#else
+	return MAX_PHYSMEM_BITS;
+#endif
+}
+
+HELPER bool daxfs_is_memory_of_kernel(phys_addr_t start, size_t size)
+{
+	return region_intersects(start, size, IORESOURCE_SYSTEM_RAM, IORES_DESC_NONE) != REGION_DISJOINT;
+}
+
+#ifdef CONFIG_DAX
+/* Exported, but declared in a private header. */
+struct dax_device *inode_dax(struct inode *inode);
+
+/* The DAX device behind an open file: its driver puts the device's mapping there. */
+HELPER struct dax_device *daxfs_dax_of(struct file *file)
+{
+	struct inode *host = file->f_mapping->host;
+
+	return host->i_sb->s_magic == DAXFS_MAGIC ? inode_dax(host) : NULL;
+}
+#endif
+
+HELPER unsigned long daxfs_virt_to_pfn(void *address)
+{
+	return PHYS_PFN(virt_to_phys(address));
+}
+
+HELPER void *daxfs_map_range(phys_addr_t start, size_t size)
+{
+	return memremap(start, size, MEMREMAP_WB);
+}

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mappings of files into address spaces: page faults, and taking mappings down.
+//!
+//! Pages of the range have no `struct page`: they are mapped as page frames. A frame is put into a
+//! page table while the file system holds the lock under which it looked the frame up, and taken out
+//! again before it lets go of the page, so no mapping outlives what it shows.
+//!
+//! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
+//! [`include/linux/huge_mm.h`](srctree/include/linux/huge_mm.h)
+
+use crate::file::File;
+use crate::helpers;
+use crate::inode::{mapping_of, Inode};
+use crate::memory::Frames;
+use crate::sync::RwSemaphore;
+use crate::FileSystem;
+use core::marker::PhantomData;
+use core::ops::Range;
+use core::slice;
+use kernel::bindings::{self, vm_fault_t};
+use kernel::error::{from_result, to_result};
+use kernel::ffi::c_int;
+use kernel::page::{PAGE_SHIFT, PAGE_SIZE};
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+const NOPAGE: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_NOPAGE;
+const SIGBUS: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+const OOM: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_OOM;
+const LOCKED: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_LOCKED;
+const FALLBACK: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_FALLBACK;
+const FAILED: vm_fault_t = SIGBUS | OOM;
+
+/// How many pages are mapped where one is asked for.
+const AROUND: u64 = 16;
+
+/// Pages of a huge page.
+const HUGE: u64 = 512;
+/// log2 of that.
+const HUGE_ORDER: u32 = 9;
+
+/// Where pages of a file are.
+pub enum Place {
+    /// In these frames, the page that was asked for in the first.
+    Frames(Frames),
+    /// Nowhere: they are zeros.
+    Hole,
+    /// In pieces: the page has to be put together.
+    Pieces,
+}
+
+/// The address space of a live inode.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AddressSpace(*mut bindings::address_space);
+
+impl AddressSpace {
+    pub(crate) fn new(raw: *mut bindings::address_space) -> Self {
+        Self(raw)
+    }
+}
+
+/// The files of a mount that were ever mapped.
+///
+/// # Invariants
+///
+/// Entries are address spaces of inodes that were not evicted yet: eviction removes them, under the
+/// lock.
+pub struct Mapped {
+    files: RwSemaphore<KBox<Opaque<bindings::xarray>>>,
+}
+
+// SAFETY: the array may be used from any thread: it has a lock of its own.
+unsafe impl Send for Mapped {}
+// SAFETY: as above.
+unsafe impl Sync for Mapped {}
+
+impl Mapped {
+    /// None yet.
+    pub fn new() -> Result<Self> {
+        let array = KBox::new(Opaque::uninit(), GFP_KERNEL)?;
+        // SAFETY: memory for one.
+        unsafe { helpers::daxfs_xa_init(array.get()) };
+        let class = kernel::static_lock_class!();
+        Ok(Self { files: RwSemaphore::new(array, c"daxfs_mapped", class)? })
+    }
+
+    fn add<T: FileSystem>(&self, inode: &Inode<T>) -> Result {
+        let files = self.files.write();
+        let entry = mapping_of(inode).0.cast();
+        // SAFETY: an initialised array.
+        to_result(unsafe { helpers::daxfs_xa_store(files.get(), inode.ino() as usize, entry) })
+    }
+
+    /// An inode is evicted.
+    pub(crate) fn remove<T: FileSystem>(&self, inode: &Inode<T>) {
+        let files = self.files.read();
+        // SAFETY: an initialised array.
+        if unsafe { helpers::daxfs_xa_empty(files.get()) } {
+            return;
+        }
+        drop(files);
+        let files = self.files.write();
+        let index = inode.ino() as usize;
+        // SAFETY: an initialised array.
+        let known = unsafe { bindings::xa_load(files.get(), index) };
+        if known == mapping_of(inode).0.cast() {
+            // SAFETY: as above.
+            unsafe { bindings::xa_erase(files.get(), index) };
+        }
+    }
+
+    /// Takes mappings of these pages of a file down.
+    pub fn unmap(&self, ino: u64, pages: Range<u64>) {
+        let files = self.files.read();
+        // SAFETY: an initialised array.
+        let known = unsafe { bindings::xa_load(files.get(), ino as usize) };
+        if known.is_null() {
+            return;
+        }
+        let count = pages.end.saturating_sub(pages.start).min(1 << 52) as usize;
+        // SAFETY: not evicted while the lock is held (type invariant).
+        unsafe { bindings::unmap_mapping_pages(known.cast(), pages.start as usize, count, false) };
+    }
+
+    /// Takes all mappings of all files down.
+    pub fn unmap_all(&self) {
+        let files = self.files.read();
+        let mut index = 0;
+        loop {
+            // SAFETY: an initialised array.
+            let known = unsafe { helpers::daxfs_xa_next(files.get(), &mut index) };
+            if known.is_null() {
+                return;
+            }
+            // SAFETY: not evicted while the lock is held (type invariant).
+            unsafe { bindings::unmap_mapping_pages(known.cast(), 0, 0, false) };
+            index += 1;
+        }
+    }
+}
+
+/// `file_operations.mmap`.
+///
+/// # Safety
+///
+/// Called by the kernel with an open file of `T` and a mapping that is being made.
+pub(crate) unsafe extern "C" fn mmap<T: FileSystem>(
+    file: *mut bindings::file,
+    vma: *mut bindings::vm_area_struct,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: the caller's condition.
+        let file = unsafe { File::<T>::from_raw(file) };
+        let inode = file.inode();
+        T::mapped(&inode.super_block().data()).add(inode)?;
+        // SAFETY: the mapping is this thread's.
+        unsafe { helpers::daxfs_vma_mixed(vma) };
+        // SAFETY: as above.
+        unsafe { (*vma).vm_ops = &Operations::<T>::TABLE };
+        Ok(0)
+    })
+}
+
+/// A page fault.
+#[derive(Clone, Copy)]
+struct Fault(*mut bindings::vm_fault);
+
+impl Fault {
+    fn raw(&self) -> &bindings::vm_fault {
+        // SAFETY: made by callbacks from a fault that lasts as long as they do.
+        unsafe { &*self.0 }
+    }
+
+    fn vma(&self) -> *mut bindings::vm_area_struct {
+        self.raw().__bindgen_anon_1.vma
+    }
+
+    fn page(&self) -> u64 {
+        self.raw().__bindgen_anon_1.pgoff as u64
+    }
+
+    fn address(&self) -> usize {
+        self.raw().__bindgen_anon_1.address
+    }
+
+    fn file<T: FileSystem>(&self) -> File<'_, T> {
+        // SAFETY: the mapping holds its file, which is one of `T`.
+        unsafe { File::from_raw((*self.vma()).vm_file) }
+    }
+
+    fn is_store(&self) -> bool {
+        self.raw().flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0
+    }
+
+    fn is_shared(&self) -> bool {
+        // SAFETY: a live mapping.
+        let flags = unsafe { (*self.vma()).__bindgen_anon_2.vm_flags };
+        flags & bindings::VM_SHARED != 0
+    }
+
+    /// Whether the page of zeros may be mapped: not where stores could be allowed to follow.
+    fn admits_zeros(&self) -> bool {
+        // SAFETY: a live mapping.
+        let flags = unsafe { (*self.vma()).__bindgen_anon_2.vm_flags };
+        flags & bindings::VM_SHARED == 0 || flags & bindings::VM_MAYWRITE == 0
+    }
+
+    /// Addresses of the mapping.
+    fn addresses(&self) -> Range<usize> {
+        // SAFETY: a live mapping.
+        let bounds = unsafe { &(*self.vma()).__bindgen_anon_1.__bindgen_anon_1 };
+        bounds.vm_start..bounds.vm_end
+    }
+
+    /// Puts frames in at the address and behind it.
+    fn insert(&self, frames: Frames) -> vm_fault_t {
+        let addresses = self.addresses();
+        let mut result = NOPAGE;
+        for number in 0..frames.count {
+            let address = self.address() + ((number as usize) << PAGE_SHIFT);
+            if !addresses.contains(&address) {
+                break;
+            }
+            let frame = (frames.first + number) as usize;
+            // SAFETY: a frame of a range that the file system has lent for this, at an address of the
+            // mapping.
+            let inserted = unsafe { bindings::vmf_insert_mixed(self.vma(), address, frame) };
+            if inserted & FAILED != 0 {
+                // Only the first has to be there.
+                if number == 0 {
+                    result = inserted;
+                }
+                break;
+            }
+        }
+        result
+    }
+
+    /// Puts a frame in that may be stored to.
+    fn insert_writable(&self, frame: Frames) -> vm_fault_t {
+        let frame = frame.first as usize;
+        // SAFETY: as in `insert`.
+        unsafe { helpers::daxfs_insert_writable(self.vma(), self.address(), frame) }
+    }
+
+    /// Puts the page of zeros in.
+    fn insert_zeros(&self) -> vm_fault_t {
+        // SAFETY: it only computes.
+        let frame = unsafe { helpers::daxfs_zero_pfn(self.address()) };
+        // SAFETY: the page of zeros may be mapped anywhere.
+        unsafe { bindings::vmf_insert_mixed(self.vma(), self.address(), frame) }
+    }
+
+    fn failed(error: Error) -> vm_fault_t {
+        if error == ENOMEM {
+            OOM
+        } else {
+            SIGBUS
+        }
+    }
+}
+
+/// The bytes of a page of the kernel's.
+///
+/// # Safety
+///
+/// `page` is an ordinary page, mapped by the kernel, that nobody else uses for `'a`.
+unsafe fn bytes_of<'a>(page: *mut bindings::page) -> &'a mut [u8] {
+    // SAFETY: the caller's condition.
+    let start = unsafe { helpers::daxfs_page_address(page) };
+    // SAFETY: a page has that many bytes.
+    unsafe { slice::from_raw_parts_mut(start.cast(), PAGE_SIZE) }
+}
+
+struct Operations<T>(PhantomData<T>);
+
+impl<T: FileSystem> Operations<T> {
+    const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::fault),
+        huge_fault: Some(Self::huge_fault),
+        page_mkwrite: Some(Self::make_writable),
+        pfn_mkwrite: Some(Self::make_writable),
+        access: ACCESS,
+        ..pin_init::zeroed()
+    };
+
+    /// `vm_operations_struct.fault`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> vm_fault_t {
+        let fault = Fault(vmf);
+        let file = fault.file::<T>();
+        if fault.is_store() && fault.is_shared() {
+            let mut result = SIGBUS;
+            let owned = Self::own(&fault, &file, &mut |frame| {
+                result = fault.insert_writable(frame);
+            });
+            return owned.map_or_else(Fault::failed, |()| result);
+        }
+        // A process that stores to what is its own gets the page read-only at first: the fault that
+        // follows copies it.
+        let most = if fault.is_store() { 1 } else { AROUND };
+        let mut try_to_own = !file.inode().super_block().is_read_only();
+        loop {
+            let mut result = None;
+            let located = T::locate(&file, fault.page(), most, &mut |place| {
+                result = match place {
+                    Place::Frames(frames) => Some(fault.insert(frames)),
+                    Place::Hole if fault.admits_zeros() => Some(fault.insert_zeros()),
+                    Place::Hole | Place::Pieces => None,
+                };
+            });
+            match (located, result) {
+                (Err(error), _) => return Fault::failed(error),
+                (Ok(()), Some(result)) => return result,
+                (Ok(()), None) if try_to_own => {
+                    // In the branch it is in one piece.
+                    try_to_own = false;
+                    let _ = Self::own(&fault, &file, &mut |_| ());
+                }
+                (Ok(()), None) => return Self::put_together(&fault, &file),
+            }
+        }
+    }
+
+    /// Makes the page one that may be stored to.
+    fn own(fault: &Fault, file: &File<'_, T>, map: &mut dyn FnMut(Frames)) -> Result {
+        let sb = file.inode().super_block().as_ptr();
+        // SAFETY: a mounted super block.
+        unsafe { helpers::daxfs_start_pagefault(sb) };
+        let owned = T::own(file, fault.page(), map);
+        // SAFETY: started above.
+        unsafe { helpers::daxfs_end_pagefault(sb) };
+        owned
+    }
+
+    /// Maps a page of the kernel's with the content of one that is in pieces.
+    fn put_together(fault: &Fault, file: &File<'_, T>) -> vm_fault_t {
+        // SAFETY: it makes a new page.
+        let page = unsafe { helpers::daxfs_alloc_locked_page() };
+        if page.is_null() {
+            return OOM;
+        }
+        // SAFETY: nobody else has it.
+        let bytes = unsafe { bytes_of(page) };
+        if let Err(error) = T::read_page(file, fault.page(), bytes) {
+            // SAFETY: this thread's.
+            unsafe { helpers::daxfs_put_locked_page(page) };
+            return Fault::failed(error);
+        }
+        // SAFETY: the fault is this thread's; the kernel takes the page.
+        unsafe { (*fault.0).page = page };
+        LOCKED
+    }
+
+    /// A store to a page that is mapped read-only.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn make_writable(vmf: *mut bindings::vm_fault) -> vm_fault_t {
+        let fault = Fault(vmf);
+        // SAFETY: this thread's fault.
+        let found = unsafe { helpers::daxfs_found_pfn(vmf) } as u64;
+        let mut now = None;
+        match Self::own(&fault, &fault.file(), &mut |frame| now = Some(frame.first)) {
+            // It is the page that is mapped. If it is mapped no more in a moment, the fault comes back.
+            Ok(()) if now == Some(found) => 0,
+            // What was mapped was taken down when the page was copied.
+            Ok(()) => NOPAGE,
+            Err(error) => Fault::failed(error),
+        }
+    }
+
+    /// `vm_operations_struct.huge_fault`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn huge_fault(vmf: *mut bindings::vm_fault, order: u32) -> vm_fault_t {
+        let fault = Fault(vmf);
+        if order != HUGE_ORDER || fault.is_store() {
+            return FALLBACK;
+        }
+        let within = fault.page() % HUGE;
+        let bytes = (HUGE as usize) << PAGE_SHIFT;
+        let start = fault.address() & !(bytes - 1);
+        let addresses = fault.addresses();
+        let fits = (fault.address() >> PAGE_SHIFT) as u64 % HUGE == within
+            && start >= addresses.start
+            && start + bytes <= addresses.end;
+        if !fits {
+            return FALLBACK;
+        }
+        let file = fault.file::<T>();
+        let mut result = FALLBACK;
+        let located = T::locate(&file, fault.page() - within, HUGE, &mut |place| {
+            if let Place::Frames(frames) = place {
+                if frames.count >= HUGE && frames.first % HUGE == 0 {
+                    // SAFETY: frames of a range that the file system has lent for this; the mapping
+                    // holds all of their addresses.
+                    result =
+                        unsafe { bindings::vmf_insert_pfn_pmd(vmf, frames.first as usize, false) };
+                }
+            }
+        });
+        match located {
+            Ok(()) => result,
+            Err(_) => FALLBACK,
+        }
+    }
+}
+
+/// Debuggers read what is mapped without faults.
+#[cfg(CONFIG_HAVE_IOREMAP_PROT)]
+const ACCESS: Option<
+    unsafe extern "C" fn(
+        *mut bindings::vm_area_struct,
+        usize,
+        *mut kernel::ffi::c_void,
+        c_int,
+        c_int,
+    ) -> c_int,
+> = Some(bindings::generic_access_phys);
+#[cfg(not(CONFIG_HAVE_IOREMAP_PROT))]
+const ACCESS: Option<
+    unsafe extern "C" fn(
+        *mut bindings::vm_area_struct,
+        usize,
+        *mut kernel::ffi::c_void,
+        c_int,
+        c_int,
+    ) -> c_int,
+> = None;

@@ -1,0 +1,293 @@
+//! One run of Linux.
+//!
+//! Linux boots with an initial file system made for the run (see [`System`]) and runs a script of the
+//! user's. Three streams leave the machine: what the commands print, what they say about errors, and the
+//! kernel's log. The log also says when the commands are done, and how much they printed; when all of
+//! that has arrived, the machine is ended.
+
+mod initramfs;
+mod libraries;
+mod log;
+mod system;
+
+pub use initramfs::Initramfs;
+pub use log::{End, Line, Log, is_problem};
+pub use system::{Parts, System};
+
+use crate::console;
+use crate::error::{Error, Result};
+use crate::memory::SharedMemory;
+use crate::qemu::machine::{Machine, Shape, Stream};
+use crate::qemu::{Ended, Killer, Process, Signals};
+use crate::setup::Qemu;
+use crate::streams;
+use crate::terminal::Terminal;
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+use system::{Job, Mode};
+use tempfile::NamedTempFile;
+
+/// What Linux is always told: where its log goes, and to leave when it is in trouble.
+const LINE: &str = "console=ttyS0 loglevel=8 printk.devkmsg=on panic=-1 oops=panic rdinit=/init \
+    acpi_no_memhotplug rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.hung_task_timeout_secs=240";
+
+/// What a run needs.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The QEMU to use.
+    pub qemu: &'a Qemu,
+    /// The machine.
+    pub shape: Shape,
+    /// The kernel's image.
+    pub kernel: &'a Path,
+    /// The initial file system.
+    pub system: &'a System,
+    /// The shared range.
+    pub memory: &'a SharedMemory,
+    /// What the kernel is told besides.
+    pub append: &'a str,
+    /// When to give up.
+    pub timeout: Option<Duration>,
+    /// Whether QEMU's command line and all of the kernel's log is shown.
+    pub verbose: bool,
+    /// A file that gets the kernel's log.
+    pub log: Option<&'a Path>,
+}
+
+impl Run<'_> {
+    /// Runs a script. What its commands print goes to `output`, what they say about errors to `errors`,
+    /// byte for byte, as it comes. Returns the script's exit status.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Problem`], whatever the script says, if the kernel reported a bug; [`Error::Panic`],
+    /// [`Error::Timeout`], [`Error::Interrupted`], [`Error::Died`], [`Error::Start`],
+    /// [`Error::System`], [`Error::File`].
+    pub fn script(
+        &self,
+        text: &str,
+        output: &mut (dyn Write + Send),
+        errors: &mut (dyn Write + Send),
+        signals: &Signals,
+    ) -> Result<u8> {
+        let failed = |reason| Error::System { action: "make a pipe", reason };
+        let (from_errors, to_errors) = io::pipe().map_err(failed)?;
+        let mark = mark();
+        let archive = self.archive(&Mode::Script(text), &mark)?;
+        let mut command = self.command(archive.path(), |machine| {
+            machine
+                .serial(Stream::Messages)
+                .port(Stream::Output, "output")
+                .port(Stream::Input, "errors");
+        });
+        command.stdin(to_errors).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Process::start(command)?;
+        let (stdout, stderr) = (process.take_stdout(), process.take_stderr());
+        let arrived = Arrived::new(process.killer()?);
+        let mut log = self.log(mark)?;
+        let (ended, copied, logged) = thread::scope(|scope| {
+            let arrived = &arrived;
+            let output = scope.spawn(move || {
+                let Some(stdout) = stdout else { return Ok(()) };
+                streams::copy(stdout, output, |count| arrived.update(|state| state.output += count))
+            });
+            let errors = scope.spawn(move || {
+                streams::copy(from_errors, errors, |count| {
+                    arrived.update(|state| state.errors += count);
+                })
+            });
+            let listener =
+                scope.spawn(|| stderr.map_or(Ok(()), |from| self.listen(from, &mut log, arrived)));
+            let ended = process.wait(signals, self.timeout);
+            let copied = [output, errors].map(|thread| thread.join().unwrap_or(Ok(())));
+            (ended, copied, listener.join().unwrap_or(Ok(())))
+        });
+        for copied in copied {
+            copied.map_err(|reason| Error::System { action: "write the output", reason })?;
+        }
+        logged.map_err(|reason| Error::System { action: "write the kernel's log", reason })?;
+        self.status(ended?, log, arrived.all(), false)
+    }
+
+    /// Gives the terminal to a shell. Returns the status it leaves with; 0 if the machine is ended
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::script`].
+    pub fn interactive(&self, signals: &Signals) -> Result<u8> {
+        let terminal = Terminal::remember();
+        let mark = mark();
+        let archive = self.archive(&Mode::Interactive(terminal.size()), &mark)?;
+        let mut command = self.command(archive.path(), |machine| {
+            machine.serial(Stream::Messages).console(Stream::Terminal);
+        });
+        command.stderr(Stdio::piped());
+        let mut process = Process::start(command)?;
+        let stderr = process.take_stderr();
+        let arrived = Arrived::new(process.killer()?);
+        let mut log = self.log(mark)?;
+        let (ended, logged) = thread::scope(|scope| {
+            let listener = scope.spawn(|| {
+                stderr.map_or(Ok(()), |from| self.listen_quietly(from, &mut log, &arrived))
+            });
+            let ended = process.wait(signals, self.timeout);
+            (ended, listener.join().unwrap_or(Ok(())))
+        });
+        drop(terminal);
+        logged.map_err(|reason| Error::System { action: "write the kernel's log", reason })?;
+        let ended = ended?;
+        match ended {
+            // The user has ended the machine.
+            Ended::Left(status) if status.success() && arrived.all().is_none() => {
+                self.status(ended, log, Some(0), true)
+            }
+            _ => self.status(ended, log, arrived.all(), true),
+        }
+    }
+
+    /// The initial file system of this run, in a file.
+    fn archive(&self, mode: &Mode<'_>, mark: &str) -> Result<NamedTempFile> {
+        let failed = |reason| Error::System { action: "make a temporary file", reason };
+        let file = tempfile::Builder::new().prefix("daxfs-").tempfile().map_err(failed)?;
+        let all_of_the_log = self.verbose || self.log.is_some();
+        let [pmem, dax] = self.shape.nvdimms.map(|bytes| bytes > 0);
+        let job = Job { mark, range: self.memory.size(), pmem, dax, all_of_the_log };
+        let archive = self.system.archive(mode, &job);
+        archive.write(io::BufWriter::new(file.as_file()), file.path())?;
+        Ok(file)
+    }
+
+    /// QEMU's command line.
+    fn command(&self, archive: &Path, streams: impl FnOnce(&mut Machine)) -> Command {
+        let mut machine = Machine::new(self.qemu, self.shape, self.memory);
+        let separator = if self.append.is_empty() { "" } else { " " };
+        let line = format!("{LINE}{separator}{}", self.append);
+        machine.kernel(self.kernel, &line).initrd(archive);
+        machine.arg("-device", "virtio-rng-pci");
+        streams(&mut machine);
+        let command = machine.into_command();
+        if self.verbose {
+            anstream::eprintln!("{command:?}");
+        }
+        command
+    }
+
+    fn log(&self, mark: String) -> Result<Log> {
+        let file = self.log.map(|path| {
+            let failed = |reason| Error::File { path: path.into(), action: "make it", reason };
+            File::create(path).map_err(failed)
+        });
+        Ok(Log::new(mark, file.transpose()?))
+    }
+
+    /// Reads the log to its end, and shows what is worth it.
+    fn listen(&self, from: impl Read, log: &mut Log, arrived: &Arrived) -> io::Result<()> {
+        self.read_log(from, log, arrived, |line, text| {
+            if self.verbose || line == Line::Running {
+                console::linux_line(text);
+            }
+        })
+    }
+
+    /// Reads the log to its end, while the terminal is somebody else's.
+    fn listen_quietly(&self, from: impl Read, log: &mut Log, arrived: &Arrived) -> io::Result<()> {
+        self.read_log(from, log, arrived, |_, _| {})
+    }
+
+    fn read_log(
+        &self,
+        from: impl Read,
+        log: &mut Log,
+        arrived: &Arrived,
+        mut show: impl FnMut(Line, &str),
+    ) -> io::Result<()> {
+        let mut outcome = Ok(());
+        streams::lines(from, |text| match log.line(text) {
+            Ok(Line::End(end)) => arrived.update(|state| state.end = Some(end)),
+            Ok(line) => show(line, text),
+            Err(error) => outcome = Err(error),
+        });
+        outcome
+    }
+
+    /// What a run comes to. `done` is the commands' status, if all they printed has arrived; `quiet` is
+    /// whether nothing of the log has been shown.
+    fn status(&self, ended: Ended, log: Log, done: Option<u8>, quiet: bool) -> Result<u8> {
+        if let Ended::Signal(signal) = ended {
+            return Err(Error::Interrupted { signal });
+        }
+        if let Some(lines) = log.problem() {
+            let lines = lines.to_vec();
+            return Err(if log.panicked() {
+                Error::Panic { last: lines }
+            } else {
+                Error::Problem { lines }
+            });
+        }
+        // What came while the commands ran has been shown.
+        let last = |log: Log| if log.begun() && !quiet { Vec::new() } else { log.into_last() };
+        match (ended, done) {
+            (Ended::TimedOut, _) => {
+                let limit = self.timeout.unwrap_or_default();
+                Err(Error::Timeout { limit, last: last(log) })
+            }
+            (_, Some(status)) => Ok(status),
+            (Ended::Left(status), None) if status.success() => Err(Error::Off { last: last(log) }),
+            (Ended::Left(status), None) => Err(Error::Died { status, last: last(log) }),
+            (Ended::Signal(signal), None) => Err(Error::Interrupted { signal }),
+        }
+    }
+}
+
+/// A word that nobody says by accident.
+fn mark() -> String {
+    format!("runner-{:016x}:", RandomState::new().build_hasher().finish())
+}
+
+/// What has come out of a machine so far. When that is all, the machine is ended.
+#[derive(Debug)]
+struct Arrived {
+    state: Mutex<State>,
+    killer: Killer,
+}
+
+#[derive(Default, Debug)]
+struct State {
+    end: Option<End>,
+    output: u64,
+    errors: u64,
+}
+
+impl State {
+    /// The commands' status, if everything that they printed is here.
+    fn all(&self) -> Option<u8> {
+        let end = self.end?;
+        (self.output >= end.output && self.errors >= end.errors).then_some(end.status)
+    }
+}
+
+impl Arrived {
+    const fn new(killer: Killer) -> Self {
+        let state = State { end: None, output: 0, errors: 0 };
+        Self { state: Mutex::new(state), killer }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        if state.all().is_some() {
+            self.killer.kill();
+        }
+    }
+
+    fn all(&self) -> Option<u8> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).all()
+    }
+}

@@ -493,6 +493,8 @@ pub fn reap<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex) -> Result<()> {
         MemberState::Joining | MemberState::Alive => expire(tree, index, word)?,
     };
     end_branches(tree, dead)?;
+    // As in `Tree::release`: it may have gone on after it was taken for dead.
+    tree.bump()?;
     for slot in 0..branch::slots_used(tree.region, tree.geometry)? {
         let slot = Slot::new(slot);
         let word = branch::word(tree.region, tree.geometry, slot)?;

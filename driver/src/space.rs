@@ -28,6 +28,9 @@ pub struct Space {
     segments: Segments,
     used: Bitmap,
     in_use: TryVec<u32>,
+    /// Bits set in `used`, and segments with any.
+    used_pages: u64,
+    used_segments: u32,
     owned: Bitmap,
     free_owned: u64,
     /// Whether a page was referred to that was in use already.
@@ -36,6 +39,8 @@ pub struct Space {
     emptied: bool,
     /// The segment pages are being taken from, and the page to look at next.
     current: Option<(SegmentIndex, u64)>,
+    /// The pages that were handed out last, until they are referenced or given up.
+    handed_out: Option<Pages>,
     /// Pages of owned segments that the index does not refer to any more.
     dropped: TryVec<Pages>,
 }
@@ -69,11 +74,14 @@ impl Space {
             segments: *segments,
             used: Bitmap::new(u64::from(segments.count).saturating_mul(segments.pages()))?,
             in_use,
+            used_pages: 0,
+            used_segments: 0,
             owned: Bitmap::new(u64::from(segments.count))?,
             free_owned: 0,
             shared: false,
             emptied: false,
             current: None,
+            handed_out: None,
             dropped: TryVec::new(),
         })
     }
@@ -173,10 +181,7 @@ impl Space {
     /// How many pages from that at `at` on, `max` at most, lie in its segment; 1 if it is in none.
     #[must_use]
     pub fn pages_in_segment(&self, at: RegionOffset, max: u64) -> u64 {
-        match self.locate_at(at) {
-            Some((bit, index)) => max.min(self.behind(index).saturating_sub(bit)),
-            None => max.min(1),
-        }
+        max.min(self.segments.pages_left(at).max(1))
     }
 
     /// Whether segment `index` is one this mount takes pages from.
@@ -194,21 +199,30 @@ impl Space {
 
     /// Records that the index refers to `page` now.
     pub fn reference(&mut self, page: PageRef) {
+        self.handed_out = None;
         let Some((bit, index)) = self.locate(page) else { return };
         let was_unused = self.used.set(bit);
         self.shared |= !was_unused;
         if was_unused {
-            if let Some(count) = self.in_use.get_mut(index.get() as usize) {
-                *count += 1;
-            }
-            if self.owned.get(u64::from(index.get())) {
-                self.free_owned = self.free_owned.saturating_sub(1);
-            }
+            self.count_used(index, 1);
+        }
+    }
+
+    /// Counts pages of segment `index` whose bits were set.
+    fn count_used(&mut self, index: SegmentIndex, pages: u64) {
+        let Some(count) = self.in_use.get_mut(index.get() as usize) else { return };
+        self.used_segments += u32::from(*count == 0 && pages > 0);
+        self.used_pages += pages;
+        // A segment has fewer pages than that.
+        *count = count.saturating_add(pages as u32);
+        if self.owned.get(u64::from(index.get())) {
+            self.free_owned = self.free_owned.saturating_sub(pages);
         }
     }
 
     /// Records that the index refers to `pages` pages from that at `at` on now.
     pub fn reference_run(&mut self, at: RegionOffset, pages: u64) {
+        self.handed_out = None;
         let Some((mut bit, _)) = self.locate_at(at) else { return };
         let end = bit.saturating_add(pages);
         while bit < end {
@@ -216,12 +230,7 @@ impl Space {
             let (count, to) = (behind.min(end) - bit, behind.min(end));
             let added = self.used.set_run(bit, to);
             self.shared |= added < count;
-            if let Some(in_use) = self.in_use.get_mut(index.get() as usize) {
-                *in_use += added as u32;
-            }
-            if self.owned.get(u64::from(index.get())) {
-                self.free_owned = self.free_owned.saturating_sub(added);
-            }
+            self.count_used(index, added);
             bit = to;
         }
     }
@@ -294,6 +303,8 @@ impl Space {
         if was_used {
             if let Some(count) = self.in_use.get_mut(index.get() as usize) {
                 *count = count.saturating_sub(1);
+                self.used_segments = self.used_segments.saturating_sub(u32::from(*count == 0));
+                self.used_pages = self.used_pages.saturating_sub(1);
             }
         }
         was_used
@@ -379,13 +390,38 @@ impl Space {
         let pages = self.used.first_set(first, limit) - first;
         // Pages become used when they are referenced; go on behind them meanwhile.
         self.current = Some((index, first + pages));
+        self.handed_out = Some(Pages { first, count: pages });
         let start = self.segments.area.start.checked_add(first.saturating_mul(BLOCK_SIZE));
         let start = start.ok_or(Error::Corrupt { what: "segment area", at: first })?;
         Ok(Some(Run { start, pages }))
     }
 
+    /// Counts the pages that were handed out, and are not referenced yet, as used: for whoever has to
+    /// allocate in between. [`Self::let_out`] with what is returned ends it.
+    pub fn keep_back(&mut self) -> Option<Pages> {
+        let pages = self.handed_out.take()?;
+        for bit in pages.first..pages.first.saturating_add(pages.count) {
+            if let Some((index, _)) = self.segment_of(bit).filter(|_| self.used.set(bit)) {
+                self.count_used(index, 1);
+            }
+        }
+        Some(pages)
+    }
+
+    /// The end of [`Self::keep_back`].
+    pub fn let_out(&mut self, kept: Option<Pages>) {
+        let Some(pages) = kept else { return };
+        for bit in pages.first..pages.first.saturating_add(pages.count) {
+            let Some((index, _)) = self.segment_of(bit) else { continue };
+            let owned = self.owned.get(u64::from(index.get()));
+            self.free_owned += u64::from(self.unuse(bit, index) && owned);
+        }
+        self.handed_out = kept;
+    }
+
     /// Forgets that the last run was handed out: the operation that wanted it failed.
     pub fn give_up(&mut self) {
+        self.handed_out = None;
         if let Some((index, _)) = self.current {
             self.current = Some((index, self.first_page(index)));
         }
@@ -405,6 +441,16 @@ impl Space {
         self.shared
     }
 
+    /// Whether pages in use are spread over many more segments than they would fill.
+    #[must_use]
+    pub fn is_sparse(&self) -> bool {
+        let full = self.used_pages.div_ceil(self.segments.pages().max(1));
+        u64::from(self.used_segments) > 2 * full + Self::SPARE_SEGMENTS
+    }
+
+    /// Segments that may be spread over before it is worth a thought.
+    const SPARE_SEGMENTS: u64 = 16;
+
     /// Pages of segment `index` that are in use.
     #[must_use]
     pub fn count(&self, index: SegmentIndex) -> u32 {
@@ -415,16 +461,12 @@ impl Space {
         u64::from(index.get()).saturating_mul(self.segments.pages())
     }
 
-    /// The bit behind those of segment `index`.
-    fn behind(&self, index: SegmentIndex) -> u64 {
-        self.first_page(index).saturating_add(self.segments.pages())
-    }
-
     /// The segment of a bit, and the bit behind those of the segment.
     fn segment_of(&self, bit: u64) -> Option<(SegmentIndex, u64)> {
         let index = u32::try_from(bit.checked_div(self.segments.pages())?).ok()?;
         let index = SegmentIndex::new(index);
-        (index.get() < self.segments.count).then_some((index, self.behind(index)))
+        let behind = self.first_page(index).saturating_add(self.segments.pages());
+        (index.get() < self.segments.count).then_some((index, behind))
     }
 
     /// The bit and the segment of a page of the range, if it lies in a segment.

@@ -123,6 +123,15 @@ impl Segments {
         u32::try_from(bytes >> self.shift).ok().map(SegmentIndex::new)
     }
 
+    /// Pages from that at `at` to the end of its segment; none if it lies in none.
+    #[must_use]
+    pub fn pages_left(&self, at: RegionOffset) -> u64 {
+        match at.checked_since(self.area.start).filter(|&bytes| bytes < self.area.len) {
+            Some(bytes) => (self.size() - (bytes & (self.size() - 1))) / BLOCK_SIZE,
+            None => 0,
+        }
+    }
+
     /// Where the map word of segment `index` lies.
     ///
     /// # Errors

@@ -322,7 +322,10 @@ impl<'r, B: Backing> Tree<'r, B> {
         })
     }
 
-    /// Makes the branch in `slot` nobody's. The member must own it.
+    /// Makes the branch in `slot` nobody's. The member must own it, and have written its last to it.
+    ///
+    /// The tree moves on first: whoever has followed it to a moment at which the branch is nobody's has
+    /// read all that was written to the branch.
     ///
     /// # Errors
     ///
@@ -330,6 +333,7 @@ impl<'r, B: Backing> Tree<'r, B> {
     pub fn release(&self, slot: Slot, id: BranchId, member: MemberIndex) -> Result<()> {
         let Some(branch) = branch::read(self.region, self.geometry, slot)? else { return Ok(()) };
         if branch.id == id && branch.is_live() && branch.word.owner == Some(member) {
+            self.bump()?;
             let free = branch.word.then(BranchState::Active, None, false);
             // If it fails, the branch has ended.
             branch::exchange(self.region, self.geometry, slot, branch.word, free)?;

@@ -526,6 +526,30 @@ fn making_writing_and_committing_branches_over_one_file_runs_for_ever() {
 }
 
 #[test]
+fn small_commits_into_a_branch_nobody_writes_to_do_not_scatter_what_they_leave() {
+    let image = Image::with_delta(16 << 20);
+    let watcher = image.reader("main");
+    let total = watcher.statfs().unwrap().segments_total;
+    // Of each commit one page stays: 300 pages, which fill 5 segments.
+    for round in 0..300_u32 {
+        let mount = image.writer(&format!("b{round}"));
+        put(&mount, &format!("/f{round}"), &round.to_le_bytes());
+        put(&mount, "/dir/file", &[round as u8; 100_000]);
+        mount.commit().unwrap();
+        mount.unmount().unwrap();
+        watcher.tick(u64::from(round) + 1).unwrap();
+    }
+    let free = free_segments(&watcher);
+    assert!(free > total / 3, "{free} of {total} segments are free");
+    for round in 0..300_u32 {
+        assert_eq!(get(&watcher, &format!("/f{round}")).unwrap(), round.to_le_bytes());
+    }
+    assert_eq!(get(&watcher, "/dir/file").unwrap(), [299_u32 as u8; 100_000]);
+    watcher.unmount().unwrap();
+    image.check();
+}
+
+#[test]
 fn making_writing_renaming_and_removing_files_runs_for_ever() {
     let image = Image::with_delta(4 << 20);
     let mount = image.writer("main");

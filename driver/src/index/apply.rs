@@ -127,7 +127,7 @@ impl Index {
     }
 
     /// Maps the pages that hold `offset..end` to those of the range from `at` on.
-    fn map_pages<B: Backing>(
+    pub(super) fn map_pages<B: Backing>(
         &mut self,
         view: View<'_, B>,
         mut space: Option<&mut Space>,

@@ -32,6 +32,7 @@ use crate::index::inode::{Attributes, BaseContent, Content, Inode};
 use crate::index::names::{DirEntry, Directory, Names, Target, CHANGED_COOKIE};
 use crate::index::pages::{PageArena, PageMap, PageRef};
 use crate::region::{Backing, Region};
+use crate::space::Space;
 use crate::storage::{Chunks, Slab, Table, TryVec};
 use crate::transfer::{Buffer, Sink};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -430,6 +431,51 @@ impl Index {
             _ => None,
         };
         mapped.unwrap_or(end).saturating_sub(page).max(1)
+    }
+
+    /// Calls `each` for every run of pages of a file that lies in the range: whose it is, its first page,
+    /// how many, and where.
+    ///
+    /// # Errors
+    ///
+    /// What `each` returns.
+    pub fn for_each_run(
+        &self,
+        mut each: impl FnMut(Ino, u64, u64, RegionOffset) -> Result<()>,
+    ) -> Result<()> {
+        for (_, inode) in self.inodes.iter() {
+            let Content::File { pages: map, .. } = &inode.content else { continue };
+            let mut from = 0;
+            while let Some(page) = self.pages.first_mapped(map, from, u64::MAX / BLOCK_SIZE) {
+                let Some((first, pages)) = self.pages.run(map, page, u64::from(u32::MAX)) else {
+                    break;
+                };
+                if let PageRef::Region(number) = first {
+                    let at = RegionOffset::new(u64::from(number) * BLOCK_SIZE);
+                    each(inode.ino, page, pages, at)?;
+                }
+                from = page.saturating_add(pages);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pages of file `ino` from `page` on are at `at` now, with the same content.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`], [`Error::Corrupt`].
+    pub fn relocate<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        space: &mut Space,
+        ino: Ino,
+        (page, pages): (u64, u64),
+        at: RegionOffset,
+    ) -> Result<()> {
+        self.pages.reserve(pages)?;
+        let (from, to) = (page.saturating_mul(BLOCK_SIZE), page.saturating_add(pages));
+        self.map_pages(view, Some(space), ino, from, to.saturating_mul(BLOCK_SIZE), at)
     }
 
     /// Whether `ino` is a file without a name.

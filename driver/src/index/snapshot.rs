@@ -218,16 +218,19 @@ impl Index {
         if !fits {
             return Err(corrupt("pages behind the end of a file", ino));
         }
-        for number in page..end {
-            let location = at.checked_add((number - page) * BLOCK_SIZE);
-            let location = PageRef::at(location.ok_or(corrupt("page", ino))?)?;
-            if self.pages.set(map, number, location)?.is_some() {
+        let (mut page, mut at) = (page, at);
+        while page < end {
+            let replaced = self.pages.set_run(map, page, end - page, at)?;
+            if replaced.iter().any(|old| old.is_some()) {
                 return Err(corrupt("page stands twice in a snapshot", ino));
             }
             super::check_mapped(view, self.pages.mapped())?;
+            let count = replaced.iter().len() as u64;
             if let Some(space) = space.as_deref_mut() {
-                space.reference(location);
+                space.reference_run(at, count);
             }
+            page += count;
+            at = at.checked_add(count * BLOCK_SIZE).ok_or(corrupt("page", ino))?;
         }
         Ok(())
     }

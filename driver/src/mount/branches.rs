@@ -54,22 +54,31 @@ impl<P: Platform> Mount<P> {
         } else {
             Parent::Named(&parent)
         };
-        let (slot, id) =
-            Self::make_branch(&self.volume, company, space, (name, from), Keep(self.keep))?;
+        let made = Self::make_branch(&self.volume, company, space, (name, from), Keep(self.keep))?;
         if parent != here.name {
             self.let_go(&mut state)?;
-            return self.load_owned(&mut state, (slot, id), Adoption::Done);
+            return self.load_owned(&mut state, made, Adoption::Done);
         }
-        let was_writing = current.writing.is_some();
-        if !was_writing {
-            return self.load_owned(&mut state, (slot, id), Adoption::Done);
+        if current.writing.is_none() {
+            return self.load_owned(&mut state, made, Adoption::Done);
         }
         held.push((here.slot, here.id))?;
+        let gone_on = self.go_on(current, company, made);
+        self.arrived(current, made, gone_on)
+    }
+
+    /// The mount's branch has a child now, which it goes on on: that says what its parent says, nothing
+    /// has to be replayed.
+    fn go_on(
+        &self,
+        current: &mut Current,
+        company: &mut Company,
+        (slot, id): (Slot, BranchId),
+    ) -> Result<()> {
         if let Some(me) = &company.me {
             me.learn(&self.volume.region, self.volume.geometry.segments()?, id)?;
         }
         company.reclaim.forget_pages();
-        // The child says what its parent says: nothing has to be replayed.
         let (_, table) = Tree::new(&self.volume.region, &self.volume.geometry)?.table()?;
         let branch = *table.live(slot, id)?;
         let Some(Writing { log, mut space, .. }) = current.writing.take() else {
@@ -100,13 +109,13 @@ impl<P: Platform> Mount<P> {
         let me = company.me.as_ref().map(Member::index).ok_or(Error::ReadOnly)?;
         let (_, table) = tree.table()?;
         let target = table.named(name)?;
-        if target.word.owner != Some(me) {
-            tree.claim(target.slot, target.id, me, Keep(self.keep))?;
-        }
-        held.retain(|&(_, id)| id != target.id);
+        let (slot, id) = (target.slot, target.id);
         self.volume.platform.outdated();
         self.flush(current, company)?;
-        let (slot, id) = (target.slot, target.id);
+        if target.word.owner != Some(me) {
+            tree.claim(slot, id, me, Keep(self.keep))?;
+        }
+        held.retain(|&(_, held)| held != id);
         self.let_go(&mut state)?;
         self.load_owned(&mut state, (slot, id), Adoption::Done)
     }
@@ -141,6 +150,8 @@ impl<P: Platform> Mount<P> {
         let writing = current.writing.as_ref().ok_or(Error::ReadOnly)?;
         let mut garbage = TryVec::new();
         if current.leaves_garbage() {
+            // What earlier commits brought is the parent's.
+            tree.pass_on(&table, Some(parent.id))?;
             let (region, log) = (&self.volume.region, &current.source.segments);
             garbage = writing.space.garbage(region, mine.unwrap_or(&[]), log)?;
         }
@@ -148,13 +159,19 @@ impl<P: Platform> Mount<P> {
             self.announce(company, &parent)?;
         }
         tree.commit(branch.slot, branch.id, Actor::Member(me))?;
-        self.arrive(current, company, &parent, access)?;
+        held.retain(|&(_, held)| held != parent.id);
+        let arrived = self.arrive(current, company, &parent, access);
+        if arrived.is_err() {
+            return self.arrived(current, (parent.slot, parent.id), arrived);
+        }
         if let Some(writing) = &current.writing {
             // Pages are still taken from a segment that happens to be empty now.
             garbage.retain(|segment| !writing.space.holds(u64::from(segment.index.get())));
         }
         company.reclaim.segments(&garbage, current.stamp());
-        current.drain(&self.volume, company)
+        // It is committed: what cannot be given back now is given back later.
+        let _ = current.drain(&self.volume, company);
+        Ok(())
     }
 
     /// The mount's branch has become its parent: so does its state, nothing has to be replayed.
@@ -206,13 +223,15 @@ impl<P: Platform> Mount<P> {
         self.close_log(current)?;
         tree.abort(branch.slot, branch.id, Actor::Member(me))?;
         company.reclaim.forget_pages();
-        if rights(held, &parent, me) == Access::ReadWrite {
+        let access = rights(held, &parent, me);
+        held.retain(|&(_, held)| held != parent.id);
+        if access == Access::ReadWrite {
             let back = Adoption::BeforeWriting;
             return self.load_owned(&mut state, (parent.slot, parent.id), back);
         }
-        self.follow(&mut state, &parent)?;
+        let followed = self.follow(&mut state, &parent);
         self.volume.platform.switched();
-        Ok(())
+        self.arrived(&mut state.current, (parent.slot, parent.id), followed)
     }
 
     /// Replaces the branch's log by a snapshot of what it says. A mount does this by itself when it
@@ -300,16 +319,29 @@ impl<P: Platform> Mount<P> {
         branch: (Slot, BranchId),
         adoption: Adoption,
     ) -> Result<()> {
-        self.own(state, branch, adoption)?;
+        let owned = self.own(state, branch, adoption);
         self.volume.platform.switched();
+        self.arrived(&mut state.current, branch, owned)
+    }
+
+    /// The tree has changed so that this mount is on branch `id`, and `loaded` came of loading that. If
+    /// memory was short, the change has happened all the same: the next operation loads the branch.
+    fn arrived(
+        &self,
+        current: &mut Current,
+        (slot, id): (Slot, BranchId),
+        loaded: Result<()>,
+    ) -> Result<()> {
+        let Err(Error::NoMemory) = loaded else { return loaded };
+        let found = crate::branch::read(&self.volume.region, &self.volume.geometry, slot)?;
+        current.go_to(found.filter(|found| found.id == id).ok_or(Error::Stale)?);
         Ok(())
     }
 }
 
-/// What this mount may do on `parent`, to which it returns.
-fn rights(held: &mut TryVec<(Slot, BranchId)>, parent: &Branch, me: MemberIndex) -> Access {
+/// What this mount may do on `parent`, should it return there.
+fn rights(held: &[(Slot, BranchId)], parent: &Branch, me: MemberIndex) -> Access {
     let was_held = held.iter().any(|&(_, id)| id == parent.id);
-    held.retain(|&(_, id)| id != parent.id);
     if was_held && parent.word.owner == Some(me) {
         Access::ReadWrite
     } else {

@@ -19,6 +19,7 @@
 
 mod attributes;
 mod branches;
+mod cleaner;
 mod file;
 mod namespace;
 mod path;
@@ -31,10 +32,10 @@ pub use path::LastLink;
 
 use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
-use crate::member::{self, Heartbeat, Identity, Member, MemberInfo, Others};
+use crate::member::{self, Heartbeat, Identity, Member, MemberInfo};
 use crate::options::{Access, MountOptions};
 use crate::platform::{Lock, Platform};
-use crate::reclaim::{Reclaim, Stamp};
+use crate::reclaim::Stamp;
 use crate::region::{Backing, Region};
 use crate::space::Space;
 use crate::storage::TryVec;
@@ -154,7 +155,7 @@ impl<P: Platform> Mount<P> {
         }
         let mut state = State {
             current: Current::base(&volume)?,
-            company: Company { me: None, others: Others::default(), reclaim: Reclaim::default() },
+            company: Company::default(),
             held: TryVec::new(),
         };
         if matches!(volume.geometry.delta, Delta::Segmented(_)) && volume.region.is_writable() {
@@ -164,6 +165,9 @@ impl<P: Platform> Mount<P> {
             }
             let name = options.name.as_ref().map_or(&b"kernel"[..], BranchName::as_bytes);
             let identity = Identity::new(volume.platform.kernel_id(), name);
+            if options.access == Access::ReadWrite {
+                state.company.before = Some(tree.table()?);
+            }
             let me = Member::join(&tree, &identity)?;
             state.company.me = Some(me);
             volume.heartbeat = Some(me.heartbeat(tree.segments)?);
@@ -288,7 +292,12 @@ impl<P: Platform> Mount<P> {
             let parent = table.iter().find(|p| p.id == branch.parent && p.is_live());
             if let Some(parent) = parent.filter(|parent| parent.word.owner.is_none()) {
                 let garbage = current.unused(&volume.region, parent.id)?;
-                let stamp = Stamp { branch: parent.id, ..current.stamp() };
+                // Who has followed the tree to where it was has read all that the parent's last owner
+                // wrote, if the parent was then what it is now: nobody has to follow it further.
+                let then = company.before.as_ref();
+                let then = then.filter(|(_, then)| then.iter().any(|then| then == parent));
+                let sequence = then.map_or(current.stamp().sequence, |(idle, _)| idle.sequence);
+                let stamp = Stamp { branch: parent.id, sequence, position: None };
                 // Had a sibling been committed meanwhile, the parent would have segments that are
                 // not known here.
                 if tree.is_still(idle)? {
@@ -296,6 +305,7 @@ impl<P: Platform> Mount<P> {
                 }
             }
         }
+        company.before = None;
         current.refresh(volume, company)?;
         current.drain_all(volume, company)
     }
@@ -344,33 +354,43 @@ impl<P: Platform> Mount<P> {
         let State { current, company, held } = state;
         let Some(me) = company.me.as_ref().map(Member::index) else { return Ok(()) };
         let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
-        let _ = current.refresh(&self.volume, company);
+        // One that was not loaded is not needed any more.
+        if !current.is_torn() {
+            let _ = current.refresh(&self.volume, company);
+        }
         let mut result = Ok(());
-        if let (Some(branch), true, true) =
-            (current.branch, current.writing.is_some(), current.check_readable().is_ok())
-        {
-            result = self.flush(current, company);
+        if let (Some(branch), Ok(())) = (current.branch, current.check_readable()) {
+            if current.writing.is_some() {
+                result = self.flush(current, company);
+            }
             if let Some(writing) = &mut current.writing {
                 result = result.and(writing.log.close(&self.volume.region, tree.segments));
+                result = result.and(self.discard(&tree, (branch.slot, branch.id), me));
             }
-            result = result.and(self.discard(&tree, (branch.slot, branch.id), me));
+        } else if let (Some(branch), true) = (current.branch, current.is_torn()) {
+            result = self.discard(&tree, (branch.slot, branch.id), me);
         }
         // The nearest ancestor first: it has a live child no more.
         for &branch in held.iter().rev() {
             result = result.and(self.discard(&tree, branch, me));
         }
         // What this mount discarded can go at once where nobody else looks at it.
-        let _ = current.refresh(&self.volume, company);
+        if !current.is_torn() {
+            let _ = current.refresh(&self.volume, company);
+        }
         result.and(company.give_back(&tree, None))
     }
 
-    /// Discards a branch of this mount, or makes it nobody's, if it is to stay.
+    /// Discards a branch, if it is this mount's, or makes it nobody's, if it is to stay.
     fn discard(
         &self,
         tree: &Tree<'_, P::Backing>,
         (slot, id): (Slot, BranchId),
         me: MemberIndex,
     ) -> Result<()> {
+        if self.owner((slot, id))? != Some(me) {
+            return Ok(());
+        }
         if !self.keep && tree.abort(slot, id, Actor::Member(me)).is_ok() {
             return Ok(());
         }
@@ -390,14 +410,14 @@ impl<P: Platform> Mount<P> {
     /// [`Error::NoMemory`], [`Error::Contended`].
     pub fn tick(&self, now: u64) -> Result<()> {
         let mut state = self.state.write();
-        let State { current, company, .. } = &mut *state;
-        if company.me.is_none() {
+        if state.company.me.is_none() {
             return Ok(());
         }
         self.beat();
-        if !current.is_fresh(&self.volume)? {
-            current.refresh(&self.volume, company)?;
+        if !state.current.is_fresh(&self.volume)? {
+            self.refresh(&mut state)?;
         }
+        let State { current, company, .. } = &mut *state;
         let tree = Tree::new(&self.volume.region, &self.volume.geometry)?;
         if current.has_committed() {
             let (_, table) = tree.table()?;
@@ -495,8 +515,31 @@ impl<P: Platform> Mount<P> {
 
     /// Brings the state up to date.
     fn refresh(&self, state: &mut State) -> Result<()> {
+        if state.current.is_torn() {
+            return self.reload(state);
+        }
         let State { current, company, .. } = state;
         current.refresh(&self.volume, company)
+    }
+
+    /// Loads the branch this mount is on, all of which could not be loaded, or followed, before.
+    #[inline(never)]
+    fn reload(&self, state: &mut State) -> Result<()> {
+        let branch = state.current.branch.ok_or(Error::Stale)?;
+        self.volume.platform.outdated();
+        state.company.reclaim.forget_pages();
+        let me = state.company.me.as_ref().map(Member::index);
+        if me.is_some() && self.owner((branch.slot, branch.id))? == me {
+            return self.own(state, (branch.slot, branch.id), Adoption::Done);
+        }
+        self.follow(state, &branch)
+    }
+
+    /// The member that owns a branch, if it is still there.
+    fn owner(&self, (slot, id): (Slot, BranchId)) -> Result<Option<MemberIndex>> {
+        let found = crate::branch::read(&self.volume.region, &self.volume.geometry, slot)?;
+        let found = found.filter(|found| found.id == id && found.is_live());
+        Ok(found.and_then(|found| found.word.owner))
     }
 
     /// Runs `change` on a state that is up to date and may be written to.

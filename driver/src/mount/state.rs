@@ -57,11 +57,14 @@ pub(crate) struct Current {
     /// Whether there were committed branches whose segments still have to be passed on.
     committed: bool,
     /// The index does not say what the log says: an update of it failed half way.
-    torn: bool,
+    pub(super) torn: bool,
 }
 
 /// What a mount knows of the others, and of what it shares with them.
+#[derive(Default)]
 pub(crate) struct Company {
+    /// The branch tree as it was before this mount became a member, until that is of no use any more.
+    pub(crate) before: Option<(TreeWord, Table)>,
     /// This mount's place in the member table; `None` where there is none: an image that never
     /// changes, or a range that cannot be written to.
     pub(crate) me: Option<Member>,
@@ -229,7 +232,7 @@ impl Current {
             return Ok(true);
         }
         let tree = Tree::new(&volume.region, &volume.geometry)?;
-        if tree.raw_word()? != self.tree.to_word() {
+        if self.is_torn() || tree.raw_word()? != self.tree.to_word() {
             return Ok(false);
         }
         match &self.source.chain {
@@ -381,6 +384,18 @@ impl Current {
         self.writing = None;
     }
 
+    /// Whether not all of what the branch says is known: memory was short, or the log is corrupt.
+    pub(crate) const fn is_torn(&self) -> bool {
+        self.torn && !self.ended
+    }
+
+    /// The mount is on `branch` from now on, of which nothing is known yet.
+    pub(crate) fn go_to(&mut self, branch: Branch) {
+        self.branch = Some(branch);
+        (self.writing, self.frozen) = (None, None);
+        (self.ended, self.torn) = (false, true);
+    }
+
     /// The state may be read from.
     pub(crate) const fn check_readable(&self) -> Result<()> {
         if self.ended || self.torn {
@@ -472,7 +487,9 @@ impl Current {
     ) -> Result<()> {
         let segments = volume.geometry.segments()?;
         let writing = self.writing.as_ref().ok_or(Error::ReadOnly)?;
-        if writing.log.is_at_border(segments, encoded.0.total()) && self.compaction_pays(segments) {
+        if writing.log.is_at_border(segments, encoded.0.total())
+            && (self.compaction_pays(segments) || self.cleaning_pays(volume)?)
+        {
             // Where there is no room for it the log just grows on.
             let _ = self.compact(volume, company);
         }
@@ -514,8 +531,9 @@ impl Current {
         let (region, geometry) = (&volume.region, &volume.geometry);
         let segments = geometry.segments()?;
         let branch = self.branch.ok_or(Error::ReadOnly)?;
+        let cleaned = self.clean(volume)?;
         let (index, writing) = (&self.index, self.writing.as_mut().ok_or(Error::ReadOnly)?);
-        let chain = writing.log.rewrite(region, geometry, |log, chain| {
+        let rewritten = writing.log.rewrite(region, geometry, |log, chain| {
             let mut entries = 0;
             index.save(volume.view(), &mut |entry, target| {
                 entries += 1;
@@ -523,7 +541,17 @@ impl Current {
                 let encoded = encode(entry)?;
                 log.append(region, segments, (&encoded, target), Reserve::Use, chain)
             })
-        })?;
+        });
+        let chain = match rewritten {
+            Ok(chain) => chain,
+            Err(error) => {
+                self.undo(volume, cleaned)?;
+                self.let_go_of_dropped(company);
+                return Err(error);
+            }
+        };
+        cleaned.tell(&volume.platform);
+        let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
         self.source = Source { chain: writing.log.chain(segments)?, segments: chain };
         writing.rewritten = true;
         if let Some(branch) = &mut self.branch {

@@ -65,6 +65,8 @@ pub enum Error {
     NoMemory,
     /// The mount, or the image, is read-only.
     ReadOnly,
+    /// The image has features that forbid writing to whoever does not know them (`ro_compat`).
+    ReadOnlyFeatures,
     /// The branch cannot be written to while it has a live child.
     Frozen {
         /// A child that freezes it.
@@ -180,7 +182,7 @@ impl Error {
             Self::NameTooLong => Errno::ENAMETOOLONG,
             Self::NoSpace | Self::BranchTableFull => Errno::ENOSPC,
             Self::NoMemory => Errno::ENOMEM,
-            Self::ReadOnly | Self::Frozen { .. } => Errno::EROFS,
+            Self::ReadOnly | Self::ReadOnlyFeatures | Self::Frozen { .. } => Errno::EROFS,
             Self::Owned { .. }
             | Self::HasChildren { .. }
             | Self::MemberTableFull
@@ -216,6 +218,9 @@ impl fmt::Display for Error {
             Self::NoSpace => f.write_str("no space left in the delta region"),
             Self::NoMemory => f.write_str("out of memory"),
             Self::ReadOnly => f.write_str("read-only file system"),
+            Self::ReadOnlyFeatures => f.write_str(
+                "the image has ro_compat features that are not known: it can only be read",
+            ),
             Self::Frozen { child } => {
                 write!(f, "the branch is frozen by its child '{child}'")
             }

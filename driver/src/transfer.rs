@@ -89,6 +89,22 @@ impl<B: Backing> Sink<B> for Buffer<'_> {
     }
 }
 
+/// Zeros as a source: so many.
+pub(crate) struct Zeros(pub(crate) u64);
+
+impl<B: Backing> Source<B> for Zeros {
+    fn left(&self) -> u64 {
+        self.0
+    }
+
+    fn take(&mut self, into: SharedSliceMut<'_, B>) -> Result<u64> {
+        let count = into.len().min(self.0);
+        into.zero(count)?;
+        self.0 -= count;
+        Ok(count)
+    }
+}
+
 /// Private memory as a source.
 pub(crate) struct Bytes<'a>(&'a [u8]);
 

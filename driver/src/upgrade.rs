@@ -68,7 +68,7 @@ pub fn make_segmented<B: Backing>(region: &Region<B>, uuid: [u8; 16]) -> Result<
         Delta::Plain(delta) => delta,
     };
     if geometry.read_only_features {
-        return Err(Error::ReadOnly);
+        return Err(Error::ReadOnlyFeatures);
     }
     let mut copy = region.read_large::<Superblock>(RegionOffset::new(0))?;
     let superblock = copy.get_mut()?;

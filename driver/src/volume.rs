@@ -267,8 +267,11 @@ impl<P: Platform> Volume<P> {
 
     /// The segments, if the image may be written to.
     pub(crate) fn writable(&self) -> Result<&Segments> {
-        if self.geometry.read_only_features || !self.region.is_writable() {
+        if !self.region.is_writable() {
             return Err(Error::ReadOnly);
+        }
+        if self.geometry.read_only_features {
+            return Err(Error::ReadOnlyFeatures);
         }
         self.geometry.segments()
     }

@@ -31,6 +31,14 @@ pub const OUTPUT_SIZE: u64 = 32 << 10;
 /// Bytes of a mailbox, both rings included.
 pub const SIZE: u64 = OUTPUT_DATA + OUTPUT_SIZE;
 
+/// Typed before a line, this has a shell run the line as a program asks it to: nothing is echoed, and
+/// what the commands print is between [`ANSWER`] and [`END`].
+pub const ASK: u8 = 0x01;
+/// Printed before the answer to a line that began with [`ASK`].
+pub const ANSWER: u8 = 0x02;
+/// Printed behind it; the commands' exit status, in decimal, and a line feed follow.
+pub const END: &[u8] = b"\x03status ";
+
 /// The counts of a ring, each in a cache line of its own: it has one writer.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

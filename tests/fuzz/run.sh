@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(mount_walk log_replay mount_options)
+[ ${#targets[@]} -gt 0 ] || targets=(mount_walk log_replay coordination mount_options)
 
 command -v "${CXX:-c++}" >/dev/null || {
     echo "fuzzing needs a C++ compiler for libFuzzer: install g++ or clang, or set CXX" >&2
@@ -38,7 +38,7 @@ for target in "${targets[@]}"; do
     echo "fuzz: $target for $share s" >&2
     # -timeout: a single input must not take long; images are below 1 MiB.
     if "target/$host/release/$target" "corpus/$target" -max_total_time="$share" -max_len=8192 \
-        -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+        -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="artifacts/$target/" >"$log" 2>&1; then
         grep -E 'number_of_executed_units|peak_rss' "$log" | sed "s/^/fuzz: $target: /"
     else

@@ -3,10 +3,10 @@
 //! What the operations return does not matter here: images may say anything. What matters is that
 //! each returns, that an error has something to say, and that nothing panics.
 
-use crate::image::{TestMount, name};
+use crate::image::name;
 use daxfs::{
-    Attributes, Error, Extent, FileType, Ino, LastLink, NewInode, RenameMode, SetAttributes,
-    Timestamp,
+    Attributes, Error, Extent, FileType, Ino, LastLink, Mount, NewInode, Platform, RenameMode,
+    SetAttributes, Timestamp,
 };
 use std::collections::{HashSet, VecDeque};
 
@@ -25,23 +25,35 @@ struct Found {
 }
 
 /// How far a walk has come.
-struct Walk<'m> {
-    mount: &'m TestMount,
+struct Walk<'m, P: Platform> {
+    mount: &'m Mount<P>,
     steps: u64,
     found: Vec<Found>,
+    /// Told of each operation, when it is over.
+    each: &'m mut dyn FnMut(),
 }
 
 /// Looks at everything; returns the number of operations.
-pub fn look(mount: &TestMount) -> u64 {
-    let mut walk = Walk { mount, steps: 0, found: Vec::new() };
+pub fn look<P: Platform>(mount: &Mount<P>) -> u64 {
+    look_each(mount, &mut || {})
+}
+
+/// As [`look`]; `each` is called when an operation is over.
+pub fn look_each<P: Platform>(mount: &Mount<P>, each: &mut dyn FnMut()) -> u64 {
+    let mut walk = Walk { mount, steps: 0, found: Vec::new(), each };
     walk.look();
     walk.steps
 }
 
 /// Looks at everything, changes everything, makes and ends branches, and looks again; returns the
 /// number of operations.
-pub fn look_and_change(mount: &TestMount) -> u64 {
-    let mut walk = Walk { mount, steps: 0, found: Vec::new() };
+pub fn look_and_change<P: Platform>(mount: &Mount<P>) -> u64 {
+    look_and_change_each(mount, &mut || {})
+}
+
+/// As [`look_and_change`]; `each` is called when an operation is over.
+pub fn look_and_change_each<P: Platform>(mount: &Mount<P>, each: &mut dyn FnMut()) -> u64 {
+    let mut walk = Walk { mount, steps: 0, found: Vec::new(), each };
     walk.look();
     walk.change();
     walk.branches();
@@ -50,10 +62,11 @@ pub fn look_and_change(mount: &TestMount) -> u64 {
     walk.steps
 }
 
-impl Walk<'_> {
+impl<P: Platform> Walk<'_, P> {
     /// Counts an operation, and looks at its error.
     fn did<T>(&mut self, result: Result<T, Error>) -> Option<T> {
         self.steps += 1;
+        (self.each)();
         match result {
             Ok(value) => Some(value),
             Err(error) => {

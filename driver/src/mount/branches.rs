@@ -69,6 +69,7 @@ impl<P: Platform> Mount<P> {
 
     /// The mount's branch has a child now, which it goes on on: that says what its parent says, nothing
     /// has to be replayed.
+    #[inline(never)]
     fn go_on(
         &self,
         current: &mut Current,

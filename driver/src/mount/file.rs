@@ -315,7 +315,7 @@ impl<P: Platform> Mount<P> {
         Ok(current.index.attributes(self.volume.view(), ino)?.size)
     }
 
-    fn write_at(
+    pub(super) fn write_at(
         &self,
         current: &mut Current,
         company: &mut Company,
@@ -622,6 +622,14 @@ impl<P: Platform> Mount<P> {
             if let Some((start, _)) = self.owned_run(current, ino, size / BLOCK_SIZE, 1)? {
                 let at = start.checked_add(within).ok_or(Error::FileTooBig)?;
                 self.volume.region.zero(at, BLOCK_SIZE - within)?;
+            } else if let Extent::Data { .. } =
+                current.index.extent(self.volume.view(), ino, size - 1, 1)?
+            {
+                match self.copy_page(current, company, ino, (size - within, within)) {
+                    // Shrinking works where nothing else does; reading never shows what is there.
+                    Ok(_) | Err(Error::NoSpace | Error::NoMemory) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(())

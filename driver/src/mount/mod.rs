@@ -14,9 +14,11 @@
 //! | `attributes` | stat, setattr, statfs |
 //! | `namespace` | lookup, readdir, create, unlink, rename |
 //! | `file` | read, write, truncate, extents |
+//! | `allocate` | space ahead of time, zeros in the place of data |
 //! | `path` | resolution of paths |
 //! | `branches` | create, switch, commit, abort |
 
+mod allocate;
 mod attributes;
 mod branches;
 mod cleaner;

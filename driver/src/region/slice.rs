@@ -108,6 +108,18 @@ impl<'a, B: Backing> SharedSliceMut<'a, B> {
         self.region.copy_in(self.start, from)
     }
 
+    /// Fills the first `len` bytes of the view with zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfBounds`] if the view has fewer bytes.
+    pub fn zero(&self, len: u64) -> Result<()> {
+        if len > self.len {
+            return Err(Error::OutOfBounds { offset: self.start.get(), len });
+        }
+        self.region.zero(self.start, len)
+    }
+
     /// Where the bytes are in this address space, if the range is mapped into it: `len` writable
     /// bytes from there on are, for as long as the region lives. Whoever writes there calls
     /// [`Self::written`] afterwards.

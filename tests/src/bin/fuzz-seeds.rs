@@ -2,6 +2,7 @@
 
 use daxfs_tests::field::fields;
 use daxfs_tests::patch::{LogTemplate, Template};
+use daxfs_tests::script;
 use std::path::Path;
 use std::{env, fs, io};
 
@@ -12,6 +13,7 @@ fn main() -> io::Result<()> {
     let folder = Path::new(&folder);
     write(&folder.join("mount_walk"), &mount_walk())?;
     write(&folder.join("log_replay"), &LogTemplate::seeds())?;
+    write(&folder.join("coordination"), &script::seeds())?;
     let options: [&[u8]; 3] = [
         b"phys=0x100000000,size=256M,rw,branch=guest,parent=main,validate,keep",
         b"ro,exclusive,name=a",

@@ -1,142 +1,84 @@
 //! Mounts at work while a peer writes into their range what it likes.
 //!
-//! A writer, a follower and the writer of a second branch do everything a mount can do, mounting
-//! again and again, while a peer writes random bytes anywhere, or lies in fields of structures.
-//! Whatever the operations return, they do return, and nothing panics.
+//! Whatever the operations return, they do return: none panics, leaves the range, goes on for ever, or
+//! takes more memory than the image can explain.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`guard`] | memory for images between pages that nobody may touch |
+//! | [`memory`] | the allocator of this program, which counts |
+//! | [`lying`] | a range in which a peer lies at any single access |
+//! | [`story`] | what mounts do meanwhile, and the bounds on it |
+//! | [`between`] | the peer acts between two accesses, each in turn |
+//! | [`beside`] | the peer is a thread of its own |
+//!
+//! Each test takes a few seconds; `DAXFS_HOSTILE_SECONDS=N` makes it N. The cases are the same each time,
+//! in the same order, so more time means more of them. They run in a child process: an access out of
+//! bounds ends it, and the case that was running is told.
 
-use daxfs::{MountOptions, Region, RegionOffset, std_platform::MappedFile};
-use daxfs_tests::builder::{ImageBuilder, Kind};
-use daxfs_tests::cases::Cases;
-use daxfs_tests::field::{Field, fields};
-use daxfs_tests::history;
-use daxfs_tests::image::{Image, Scratch, read_only, read_write};
-use daxfs_tests::walk::{look, look_and_change};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod beside;
+mod between;
+mod guard;
+mod lying;
+mod memory;
+mod story;
+
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Times each worker mounts in a case.
-const MOUNTS: u32 = 2;
-/// Longest time a mount with all its operations may take.
-const LIMIT: Duration = Duration::from_secs(30);
+#[global_allocator]
+static ALLOCATOR: memory::Counting = memory::Counting;
 
-/// What happened, so that a test that did nothing is seen.
-#[derive(Default, Debug)]
-struct Counts {
-    mounts: AtomicU64,
-    operations: AtomicU64,
-    disturbances: AtomicU64,
-}
+/// In the environment of the child process.
+const CHILD: &str = "DAXFS_HOSTILE_CHILD";
+/// How long a test goes on, unless told otherwise.
+const SECONDS: u64 = 6;
 
-/// What the peer does.
-#[derive(Clone, Copy, Debug)]
-enum Peer {
-    /// Random bytes anywhere.
-    Noise,
-    /// Values that are nearly right, zero, all ones or random, in fields.
-    Lies,
-}
-
-impl Peer {
-    fn disturb(self, rng: &mut fastrand::Rng, fields: &[Field], region: &Region<MappedFile>) {
-        let (at, bytes) = match self {
-            Self::Noise => {
-                let len = rng.usize(1..64);
-                let at = rng.u64(0..region.size() - len as u64);
-                (at, (0..len).map(|_| rng.u8(..)).collect())
-            }
-            Self::Lies => {
-                let field = fields[rng.usize(..fields.len())];
-                let mut word = [0; 8];
-                let at = RegionOffset::new(field.at);
-                region.copy_out(at, &mut word[..field.width]).expect("a field is in the range");
-                let value = u64::from_le_bytes(word);
-                let lie = match rng.u32(..6) {
-                    0 => value.wrapping_add(1),
-                    1 => value.wrapping_sub(1),
-                    2 => value ^ (1 << rng.u32(..64)),
-                    3 => 0,
-                    4 => u64::MAX,
-                    _ => rng.u64(..),
-                };
-                (field.at, lie.to_le_bytes()[..field.width].to_vec())
-            }
-        };
-        region.copy_in(RegionOffset::new(at), &bytes).expect("inside the range");
+/// Runs the cases of the test called `test` in a process of their own.
+fn in_a_child(test: &str, cases: impl FnOnce()) {
+    if std::env::var_os(CHILD).is_some() {
+        return cases();
     }
-}
-
-/// A worker's mounts; returns the longest time one took with all its operations.
-fn work(scratch: &Scratch, options: &MountOptions, counts: &Counts) -> Duration {
-    let mut longest = Duration::ZERO;
-    for round in 0..MOUNTS {
-        let start = Instant::now();
-        if let Ok(mount) = scratch.mount(options) {
-            let writes = options.access == daxfs::Access::ReadWrite;
-            let count = if writes { look_and_change(&mount) } else { look(&mount) };
-            counts.mounts.fetch_add(1, Ordering::Relaxed);
-            counts.operations.fetch_add(count, Ordering::Relaxed);
-            // The result does not matter, only that there is one.
-            let _ = mount.tick(u64::from(round) * 1000);
-            let _ = mount.unmount();
-        }
-        longest = longest.max(start.elapsed());
-    }
-    longest
-}
-
-fn hostile(image: &Image, peer: Peer, seed: u64, counts: &Counts) -> Result<Duration, String> {
-    let scratch = Scratch::new();
-    scratch.fill(image);
-    let fields = fields(image);
-    let mut options =
-        [read_write(Some("first")), read_write(Some("second")), read_only(Some("main"))];
-    for options in &mut options {
-        options.exclusive = false;
-    }
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let region = scratch.region();
-            let mut rng = fastrand::Rng::with_seed(seed);
-            while !done.load(Ordering::Relaxed) {
-                peer.disturb(&mut rng, &fields, &region);
-                counts.disturbances.fetch_add(1, Ordering::Relaxed);
-                for _ in 0..rng.u32(..2000) {
-                    std::hint::spin_loop();
-                }
-            }
-        });
-        let workers = options.each_ref().map(|o| scope.spawn(|| work(&scratch, o, counts)));
-        let ends = workers.map(|worker| worker.join().map_err(|_| "a worker panicked".to_owned()));
-        done.store(true, Ordering::Relaxed);
-        ends.into_iter().try_fold(Duration::ZERO, |longest, end| Ok(longest.max(end?)))
-    })
-}
-
-fn many(peer: Peer, seeds: u64) {
-    let images = [ImageBuilder::new(Kind::Segmented).build(), history::segmented()];
-    let counts = Counts::default();
-    let (mut cases, mut longest) = (Cases::new(), Duration::ZERO);
-    for seed in 0..seeds {
-        for (number, image) in images.iter().enumerate() {
-            cases.run(&format!("{peer:?}, seed {seed}, image {number}"), || {
-                let took = hostile(image, peer, seed, &counts)?;
-                longest = longest.max(took);
-                if took > LIMIT { Err(format!("a mount took {took:?}")) } else { Ok(()) }
-            });
-        }
-    }
-    println!("{peer:?}: {counts:?}, longest mount {longest:?}");
-    assert!(counts.mounts.into_inner() > seeds, "hardly anything was mounted");
-    cases.finish(seeds * 2);
+    let program = std::env::current_exe().expect("this program has a name");
+    let mut child = Command::new(program);
+    child.args([test, "--exact", "--nocapture"]).env(CHILD, "1");
+    let output = child.output().expect("this program can be run");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    let (cases, complaints): (Vec<_>, Vec<_>) =
+        complained.lines().partition(|line| line.starts_with("case "));
+    let last = cases.last().copied().unwrap_or("no case");
+    let complaints = complaints.join("\n");
+    assert!(output.status.success(), "{}, in {last}:\n{complaints}\n{said}", output.status);
+    said.lines().filter(|line| line.starts_with("hostile")).for_each(|line| println!("{line}"));
 }
 
 #[test]
-fn mounts_outlive_a_peer_that_writes_random_bytes() {
-    many(Peer::Noise, 60);
+fn an_access_out_of_bounds_would_be_seen() {
+    const TEST: &str = "an_access_out_of_bounds_would_be_seen";
+    let touch = || {
+        let memory = guard::Guarded::new(4096);
+        let behind = daxfs::region::Backing::address(memory.range(), 4096).expect("its end");
+        begin("behind the range");
+        // SAFETY: there is nothing, as it should be: the process ends here.
+        let byte = unsafe { behind.read_volatile() };
+        println!("hostile: {byte} was read");
+    };
+    if std::env::var_os(CHILD).is_some() {
+        return touch();
+    }
+    let told = std::panic::catch_unwind(|| in_a_child(TEST, || ()));
+    let told = *told.expect_err("it should have ended").downcast::<String>().expect("a message");
+    assert!(told.contains("signal: 11") && told.contains("in case behind the range"), "{told}");
 }
 
-#[test]
-fn mounts_outlive_a_peer_that_lies_in_fields() {
-    many(Peer::Lies, 60);
+/// Notes which case begins, for the parent process.
+fn begin(case: &str) {
+    eprintln!("case {case}");
+}
+
+/// When the test has to end.
+fn deadline() -> Instant {
+    let told = std::env::var("DAXFS_HOSTILE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    Instant::now() + Duration::from_secs(told.unwrap_or(SECONDS))
 }

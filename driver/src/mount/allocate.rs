@@ -1,0 +1,87 @@
+//! Space for files ahead of time, and zeros in the place of data.
+//!
+//! The log has no entry for a hole inside of a file: data is replaced by zeros that are stored. So
+//! zeroing frees nothing, and takes space where the data was the base's or an ancestor's.
+
+use super::file::Seek;
+use super::Mount;
+use crate::error::{Error, Result};
+use crate::index::inode::Attributes;
+use crate::index::Extent;
+use crate::log::entry::{Changes, MAX_FILE_SIZE};
+use crate::platform::Platform;
+use crate::transfer::Zeros;
+use daxfs_format::Ino;
+
+/// Bytes that are zeroed at a time: how long the lock is held.
+const STEP: u64 = 1 << 20;
+
+impl<P: Platform> Mount<P> {
+    /// Makes the file at least `offset + len` bytes long, and gives every hole among those bytes space,
+    /// so that writing there does not fail for want of it. What is stored stays. Says what the file is
+    /// then.
+    ///
+    /// Others must not change the file's size meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`]; the file has its old size then, but what got space keeps it.
+    pub fn allocate(&self, ino: Ino, offset: u64, len: u64) -> Result<Attributes> {
+        let end = offset.checked_add(len).filter(|&end| end <= MAX_FILE_SIZE);
+        let end = end.ok_or(Error::FileTooBig)?;
+        let size = self.getattr(ino)?.size;
+        let resize = |size| Changes { size: Some(size), ..Changes::default() };
+        if end > size {
+            self.setattr(ino, &resize(end))?;
+        }
+        if let Err(error) = self.store_zeros(ino, offset, end, Seek::Hole) {
+            if end > size {
+                // The first error is the one to tell.
+                let _ = self.setattr(ino, &resize(size));
+            }
+            return Err(error);
+        }
+        self.getattr(ino)
+    }
+
+    /// Replaces what is stored of `len` bytes of a file from `offset` on by zeros; holes stay holes,
+    /// and the size what it is. Says what the file is then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`]; part of it may have been done.
+    pub fn zero(&self, ino: Ino, offset: u64, len: u64) -> Result<Attributes> {
+        self.store_zeros(ino, offset, offset.saturating_add(len), Seek::Data)?;
+        self.getattr(ino)
+    }
+
+    /// Stores zeros over all that is of the given kind between `from` and `end`, or the file's end.
+    fn store_zeros(&self, ino: Ino, from: u64, end: u64, kind: Seek) -> Result<()> {
+        let mut at = from;
+        while at < end {
+            at = self.writing(|current, company| {
+                let view = self.volume.view();
+                let left = end - at;
+                let (found, len) = match current.index.extent(view, ino, at, left.min(STEP))? {
+                    Extent::End => return Ok(end),
+                    Extent::Data { len, .. } | Extent::Private { len } => (Seek::Data, len),
+                    Extent::Hole { len } => (Seek::Hole, len),
+                };
+                if found == kind {
+                    let zeros = &mut Zeros(len.min(left));
+                    let written = self.write_at(current, company, ino, at, zeros)?;
+                    return if written > 0 { Ok(at + written) } else { Err(Error::NoSpace) };
+                }
+                let mut passed = len;
+                if found == Seek::Hole {
+                    // It may be a very long one.
+                    if let Extent::Hole { len } = current.index.extent(view, ino, at, left)? {
+                        passed = len;
+                    }
+                }
+                Ok(at.saturating_add(passed))
+            })?;
+        }
+        Ok(())
+    }
+}

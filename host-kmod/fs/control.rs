@@ -73,25 +73,24 @@ fn zero(bytes: &[u8]) -> Result {
     }
 }
 
+/// A name, with nothing but zeros behind it.
+fn name(field: &[u8; NAME_SIZE]) -> Result<BranchName> {
+    BranchName::from_field(field).filter(|name| name.to_field() == *field).ok_or(EINVAL)
+}
+
 fn create(fs: &Daxfs, argument: &Argument) -> Result {
     let wanted: CreateBranch = read(argument)?;
     zero(wanted.flags.as_bytes())?;
     zero(&wanted.reserved)?;
-    let name = BranchName::from_field(&wanted.name).ok_or(EINVAL)?;
-    let parent = if wanted.parent == [0; NAME_SIZE] {
-        None
-    } else {
-        Some(BranchName::from_field(&wanted.parent).ok_or(EINVAL)?)
-    };
-    fs.engine().create_branch(&name, parent.as_ref()).report()
+    let parent = if wanted.parent == [0; NAME_SIZE] { None } else { Some(name(&wanted.parent)?) };
+    fs.engine().create_branch(&name(&wanted.name)?, parent.as_ref()).report()
 }
 
 fn switch(fs: &Daxfs, argument: &Argument) -> Result {
     let wanted: SwitchBranch = read(argument)?;
     zero(wanted.flags.as_bytes())?;
     zero(&wanted.reserved)?;
-    let name = BranchName::from_field(&wanted.name).ok_or(EINVAL)?;
-    fs.engine().switch(&name).report()
+    fs.engine().switch(&name(&wanted.name)?).report()
 }
 
 fn list(fs: &Daxfs, argument: &Argument) -> Result {

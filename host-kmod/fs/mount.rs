@@ -12,7 +12,7 @@ use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::static_lock_class;
 use kernel::str::{BStr, CStr, CString};
-use kernel::sync::Arc;
+use kernel::sync::{Arc, UniqueArc};
 use vfs::context::{Context, Parameter, Value, Wrong};
 use vfs::dax::DaxDevice;
 use vfs::file::{Argument, Destination, Entries, Entry, File, Seek, Source};
@@ -174,18 +174,28 @@ impl FileSystem for Daxfs {
         let region = Region::new(LinuxRange::new(memory, true));
         let region = region.on(options.parsed().persistence);
         let wanted = options.for_engine(context);
-        let engine = Mount::new(Linux(shared.clone()), region, &wanted).map_err(|error| {
-            context.error(fmt!("{}", Reason(&error)));
-            errno(&error)
-        })?;
-        let lease = engine.lease_ms();
-        let base_inodes = u64::from(engine.volume().base().inode_count());
         let heartbeat = RwSemaphore::new(None, c"daxfs_heartbeat", static_lock_class!())?;
         let options = options.for_mount();
-        let this = Arc::new(Self { engine, shared, options, base_inodes, heartbeat }, GFP_KERNEL)?;
-        if let Some(lease) = lease {
+        // From here on the image knows of the mount: nothing fails without taking that back. And the
+        // mount is where it stays before it is filled, because it is too large for a stack.
+        let place = UniqueArc::new_uninit(GFP_KERNEL)?;
+        let mut refused = |error: daxfs::Error| {
+            context.error(fmt!("{}", Reason(&error)));
+            errno(&error)
+        };
+        let engine =
+            Mount::prepare(Linux(shared.clone()), region, &wanted).map_err(&mut refused)?;
+        let base_inodes = u64::from(engine.volume().base().inode_count());
+        let this = Self { engine, shared, options, base_inodes, heartbeat };
+        let this = Arc::<Self>::from(place.write(this));
+        this.engine.enter(&wanted).map_err(&mut refused)?;
+        if let Some(lease) = this.engine.lease_ms() {
             let interval = u32::try_from((lease / BEATS).max(1)).unwrap_or(u32::MAX);
-            *this.heartbeat.write() = Some(Periodic::start(this.clone(), interval)?);
+            let periodic = Periodic::start(this.clone(), interval).inspect_err(|_| {
+                // The error is the one to tell.
+                let _ = this.engine.leave();
+            })?;
+            *this.heartbeat.write() = Some(periodic);
         }
         if this.is_read_only() {
             context.set_read_only();
@@ -199,7 +209,8 @@ impl FileSystem for Daxfs {
         context: &mut Context<Self>,
     ) -> Result {
         let fs = sb.data();
-        if let Err(what) = fs.options.admits(options) {
+        let branch = fs.engine.info().branch;
+        if let Err(what) = fs.options.admits(options, branch.as_ref()) {
             context.error(fmt!("{what}"));
             return Err(EINVAL);
         }
@@ -393,6 +404,16 @@ impl FileSystem for Daxfs {
         written.map(|(count, now)| (count, fs.told(&now))).errno()
     }
 
+    fn allocate(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes> {
+        let fs = file.inode().super_block().data();
+        fs.engine.allocate(fs.open(file)?, offset, len).map(|now| fs.told(&now)).errno()
+    }
+
+    fn zero(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes> {
+        let fs = file.inode().super_block().data();
+        fs.engine.zero(fs.open(file)?, offset, len).map(|now| fs.told(&now)).errno()
+    }
+
     fn seek(file: &File<'_, Self>, offset: u64, wanted: Seek) -> Result<Option<u64>> {
         let fs = file.inode().super_block().data();
         let wanted = match wanted {
@@ -425,6 +446,11 @@ impl FileSystem for Daxfs {
         let owned =
             fs.engine.own_page(fs.open(file)?, page, |at| fs.range().frames(at.get(), 1).map(map));
         owned.errno()?
+    }
+
+    fn stored(file: &File<'_, Self>) -> Result {
+        let fs = file.inode().super_block().data();
+        fs.engine.stored(fs.open(file)?).errno()
     }
 
     fn read_page(file: &File<'_, Self>, page: u64, into: &mut [u8]) -> Result {

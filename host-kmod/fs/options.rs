@@ -3,7 +3,7 @@
 //! Parameters of a mount.
 
 use crate::mount::Daxfs;
-use daxfs::{Access, MountOptions, ParsedOptions, Persistence};
+use daxfs::{Access, BranchName, MountOptions, ParsedOptions, Persistence};
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::str::CString;
@@ -113,14 +113,25 @@ impl Options {
         }
     }
 
-    /// Whether `other`, of a remount, asks for nothing that cannot be changed.
-    pub(crate) fn admits(&self, other: &Self) -> Result<(), &'static str> {
+    /// Whether `other`, of a remount, asks for nothing that cannot be changed. `branch` is the one that
+    /// the mount is on.
+    pub(crate) fn admits(
+        &self,
+        other: &Self,
+        branch: Option<&BranchName>,
+    ) -> Result<(), &'static str> {
         let (now, new) = (&self.parsed, &other.parsed);
         if new.phys.is_some_and(|phys| now.phys != Some(phys)) {
             return Err("phys= cannot be changed");
         }
         if new.size.is_some_and(|size| now.size != Some(size)) {
             return Err("size= cannot be changed");
+        }
+        if new.mount.branch.is_some() && new.mount.branch.as_ref() != branch {
+            return Err("branch= cannot be changed: daxfs-branch switch goes to another");
+        }
+        if new.mount.parent.is_some() && new.mount.parent != now.mount.parent {
+            return Err("parent= cannot be changed");
         }
         if new.mount.name.is_some() && new.mount.name != now.mount.name {
             return Err("name= cannot be changed");

@@ -86,7 +86,7 @@ impl Drop for Installed {
 }
 
 /// Whether Linux may start a processor.
-unsafe extern "C" fn may_start(cpu: c_uint) -> c_int {
+extern "C" fn may_start(cpu: c_uint) -> c_int {
     if is_taken(cpu) {
         pr_warn!("processor {cpu} runs another kernel\n");
         return EBUSY.to_errno();
@@ -268,15 +268,13 @@ fn startable(cpu: u32) -> Result<ApicId> {
 
 /// Checks what a kernel is started with.
 fn check(place: &Place, trampoline: u64, jump: &Jump) -> Result {
-    let bounds =
-        Bounds { start: place.phys(), end: place.phys() + place.size(), trampoline };
+    let bounds = Bounds { start: place.phys(), end: place.phys() + place.size(), trampoline };
     if jump.stack % 16 != 0 || jump.root % PAGE != 0 {
         pr_err!("stack or page tables are misaligned\n");
         return Err(EINVAL);
     }
     // The kernel's memory is mapped where it is, or anywhere else: what matters is where it leads.
-    let checked =
-        tables::check(jump.root, jump.entry, jump.stack, &bounds, &|at| place.read(at));
+    let checked = tables::check(jump.root, jump.entry, jump.stack, &bounds, &|at| place.read(at));
     checked.map_err(|problem| {
         match problem {
             Problem::Table(at) => pr_err!("page table at {at:#x} outside of the place\n"),

@@ -119,7 +119,14 @@ fn check_table(
         }
         let virt = canonical(start + index * span(level));
         if level > 1 && entry & LARGE == 0 {
-            check_table(entry & ADDRESS, level - 1, start + index * span(level), bounds, read, budget)?;
+            check_table(
+                entry & ADDRESS,
+                level - 1,
+                start + index * span(level),
+                bounds,
+                read,
+                budget,
+            )?;
             continue;
         }
         let phys = if level == 1 { entry & ADDRESS } else { entry & ADDRESS & !LARGE_CACHING };

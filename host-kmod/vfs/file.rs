@@ -16,12 +16,17 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::bindings;
 use kernel::error::{from_result, to_result};
-use kernel::ffi::{c_char, c_int, c_uint, c_ulong};
+use kernel::ffi::{c_char, c_int, c_long, c_uint, c_ulong};
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};
 
 /// Most bytes that are copied at a time: how long locks are held.
 const MOST: usize = 1 << 20;
+
+/// Modes of `fallocate`, macros that the bindings lack. `helpers.c` checks them.
+const KEEP_SIZE: c_int = 0x01;
+const PUNCH_HOLE: c_int = 0x02;
+const ZERO_RANGE: c_int = 0x10;
 
 /// How often a copy is tried again that does not get on.
 const TRIES: u32 = 4;
@@ -175,7 +180,7 @@ impl Entries {
         let Some(place) = self.bytes.get_mut(self.used..) else { return false };
         let Some((head, rest)) = place.split_first_chunk_mut::<HEAD>() else { return false };
         let Some(name) = rest.get_mut(..len) else { return false };
-        let fields = [entry.next, entry.ino, (entry.mode as u64) << 32 | len as u64];
+        let fields = [entry.next, entry.ino, u64::from(entry.mode) << 32 | len as u64];
         for (to, from) in head.chunks_exact_mut(8).zip(fields) {
             to.copy_from_slice(&from.to_ne_bytes());
         }
@@ -242,6 +247,7 @@ impl<T: FileSystem> Operations<T> {
         mmap: Some(mapping::mmap::<T>),
         get_unmapped_area: Some(bindings::thp_get_unmapped_area),
         fsync: Some(Self::fsync),
+        fallocate: Some(Self::fallocate),
         splice_read: Some(bindings::copy_splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         unlocked_ioctl: Some(Self::ioctl),
@@ -389,7 +395,7 @@ impl<T: FileSystem> Operations<T> {
                 Ok((written, attributes)) => {
                     done += written;
                     if written > 0 {
-                        file.inode().update(&attributes);
+                        file.inode().update_written(&attributes);
                     }
                     if written < (before - count(iter)) as u64 {
                         // What was taken and not written is lost to the vector: it ends here.
@@ -520,8 +526,69 @@ impl<T: FileSystem> Operations<T> {
         from_result(|| {
             // SAFETY: the VFS gives an open file.
             let open = unsafe { File::<T>::from_raw(file) };
+            if open.inode().take_storable() && T::stored(&open).is_ok() {
+                open.inode().note_change();
+            }
             T::sync(open.inode().super_block()).map(|()| 0)
         })
+    }
+
+    /// `file_operations.fallocate`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn fallocate(
+        file: *mut bindings::file,
+        mode: c_int,
+        offset: bindings::loff_t,
+        len: bindings::loff_t,
+    ) -> c_long {
+        // SAFETY: the VFS gives an open file.
+        let open = unsafe { File::<T>::from_raw(file) };
+        let inode = open.inode();
+        // SAFETY: a live inode.
+        unsafe { helpers::daxfs_i_lock(inode.as_ptr()) };
+        let allocated = Self::allocate_locked(&open, mode, offset, len);
+        // SAFETY: locked above.
+        unsafe { helpers::daxfs_i_unlock(inode.as_ptr()) };
+        from_result(|| allocated.map(|()| 0))
+    }
+
+    /// What `fallocate` does with the file's inode locked.
+    fn allocate_locked(file: &File<'_, T>, mode: c_int, offset: i64, len: i64) -> Result {
+        let inode = file.inode();
+        let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
+        let end = offset.checked_add(u64::try_from(len).map_err(|_| EINVAL)?).ok_or(EFBIG)?;
+        let size = inode.size();
+        let keeps_size = mode & KEEP_SIZE != 0;
+        // Where the file may be changed.
+        let inside = if keeps_size { end.min(size) } else { end };
+        let (zeroes, allocates) = match mode & !KEEP_SIZE {
+            // There is no place for pages behind the end of a file.
+            0 if keeps_size && end > size => return Err(EOPNOTSUPP),
+            0 => (false, true),
+            PUNCH_HOLE => (true, false),
+            ZERO_RANGE => (true, true),
+            _ => return Err(EOPNOTSUPP),
+        };
+        if inside <= offset {
+            return Ok(());
+        }
+        if inside > size {
+            let new = i64::try_from(inside).map_err(|_| EFBIG)?;
+            // SAFETY: a live inode.
+            to_result(unsafe { bindings::inode_newsize_ok(inode.as_ptr(), new) })?;
+        }
+        // SAFETY: an open file, its inode locked.
+        to_result(unsafe { bindings::file_remove_privs(file.raw) })?;
+        if zeroes {
+            inode.update(&T::zero(file, offset, inside - offset)?);
+        }
+        if allocates {
+            inode.update(&T::allocate(file, offset, inside - offset)?);
+        }
+        Ok(())
     }
 
     /// `file_operations.unlocked_ioctl`.

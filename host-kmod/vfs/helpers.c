@@ -7,6 +7,7 @@
 #include <linux/dax.h>
 #include <linux/dcache.h>
 #include <linux/exportfs.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/io.h>
@@ -28,7 +29,13 @@
 
 /* Constants that Rust has by value. */
 static_assert(SB_RDONLY == 1);
+static_assert(SB_NOSEC == 1 << 28);
+/* Words of 64 bits are kept in pointers. */
+static_assert(sizeof(void *) == 8);
 static_assert(LOOKUP_RCU == 1 << 8);
+static_assert(FALLOC_FL_KEEP_SIZE == 0x01);
+static_assert(FALLOC_FL_PUNCH_HOLE == 0x02);
+static_assert(FALLOC_FL_ZERO_RANGE == 0x10);
 
 /* struct fs_context, struct fs_parameter */
 
@@ -158,6 +165,14 @@ HELPER void daxfs_i_size_write(struct inode *inode, loff_t size)
 	i_size_write(inode, size);
 }
 
+/* Who knows that there are no set-id bits to clear (SB_NOSEC) has to learn of new ones. */
+HELPER void daxfs_i_set_mode(struct inode *inode, umode_t mode)
+{
+	WRITE_ONCE(inode->i_mode, mode);
+	if (is_sxid(mode) && IS_NOSEC(inode))
+		set_mask_bits(&inode->i_flags, S_NOSEC, 0);
+}
+
 HELPER void daxfs_i_set_times(struct inode *inode, time64_t asec, u32 ansec, time64_t msec, u32 mnsec,
 			      time64_t csec, u32 cnsec)
 {
@@ -264,9 +279,61 @@ HELPER void daxfs_vma_mixed(struct vm_area_struct *vma)
 	vm_flags_set(vma, VM_MIXEDMAP | VM_HUGEPAGE);
 }
 
-HELPER unsigned long daxfs_zero_pfn(unsigned long address)
+/*
+ * Whether a huge page is mapped where a fault wants a small one: another thread was faster. Inserting
+ * small ones there is a bug.
+ */
+static bool daxfs_is_huge_here(struct vm_fault *vmf)
 {
-	return zero_pfn(address);
+	return pmd_leaf(pmdp_get_lockless(vmf->pmd));
+}
+
+struct daxfs_frames {
+	struct vm_area_struct *vma;
+	unsigned long next;
+	pgprot_t prot;
+	bool first;
+};
+
+static int daxfs_insert_frame(pte_t *pte, unsigned long address, void *data)
+{
+	struct daxfs_frames *frames = data;
+	pte_t now = ptep_get(pte);
+
+	if (frames->first) {
+		/* It knows how this memory is cached. */
+		if (!pte_present(now) || !pte_special(now) || pte_write(now) || pte_pfn(now) != frames->next)
+			return -EAGAIN;
+		frames->prot = pte_pgprot(now);
+		frames->first = false;
+	} else if (pte_none(now)) {
+		set_pte_at(frames->vma->vm_mm, address, pte,
+			   pte_mkspecial(pfn_pte(frames->next, frames->prot)));
+	}
+	frames->next++;
+	return 0;
+}
+
+/*
+ * Puts frames in from the address of a fault on, read-only, as far as its page table and the mapping
+ * reach. Only the first has to be there then. The page table cannot go away: whoever faults holds the
+ * mapping.
+ */
+HELPER vm_fault_t daxfs_insert_frames(struct vm_fault *vmf, unsigned long pfn, unsigned long count)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long start = vmf->address & PAGE_MASK;
+	unsigned long end = min(pmd_addr_end(start, vma->vm_end), start + (count << PAGE_SHIFT));
+	struct daxfs_frames frames = { .vma = vma, .next = pfn, .first = true };
+	vm_fault_t result;
+
+	if (daxfs_is_huge_here(vmf))
+		return VM_FAULT_NOPAGE;
+	result = vmf_insert_mixed(vma, start, pfn);
+	if (result & VM_FAULT_ERROR || end - start <= PAGE_SIZE || pfn_valid(pfn))
+		return result;
+	apply_to_page_range(vma->vm_mm, start, end - start, daxfs_insert_frame, &frames);
+	return result;
 }
 
 HELPER void daxfs_start_pagefault(struct super_block *sb)
@@ -288,11 +355,15 @@ HELPER void *daxfs_page_address(struct page *page)
  * Puts a frame in that may be stored to. Frames with a struct page are put in read-only, to be made
  * writable by the fault that follows.
  */
-HELPER vm_fault_t daxfs_insert_writable(struct vm_area_struct *vma, unsigned long address, unsigned long pfn)
+HELPER vm_fault_t daxfs_insert_writable(struct vm_fault *vmf, unsigned long pfn)
 {
+	struct vm_area_struct *vma = vmf->vma;
+
+	if (daxfs_is_huge_here(vmf))
+		return VM_FAULT_NOPAGE;
 	if (pfn_valid(pfn))
-		return vmf_insert_mixed(vma, address, pfn);
-	return vmf_insert_pfn_prot(vma, address, pfn, vm_get_page_prot(vma->vm_flags));
+		return vmf_insert_mixed(vma, vmf->address, pfn);
+	return vmf_insert_pfn_prot(vma, vmf->address, pfn, vm_get_page_prot(vma->vm_flags));
 }
 
 /* The frame that a fault found. */
@@ -301,19 +372,22 @@ HELPER unsigned long daxfs_found_pfn(struct vm_fault *vmf)
 	return pte_pfn(vmf->orig_pte);
 }
 
-HELPER struct page *daxfs_alloc_locked_page(void)
+HELPER struct page *daxfs_alloc_zeroed_page(void)
 {
-	struct page *page = alloc_page(GFP_NOFS | __GFP_ZERO);
-
-	if (page)
-		lock_page(page);
-	return page;
+	return alloc_page(GFP_NOFS | __GFP_ZERO);
 }
 
-HELPER void daxfs_put_locked_page(struct page *page)
+HELPER void daxfs_put_page(struct page *page)
 {
-	unlock_page(page);
 	put_page(page);
+}
+
+/* Puts a page of the kernel's in, read-only. */
+HELPER vm_fault_t daxfs_insert_page(struct vm_fault *vmf, struct page *page)
+{
+	if (daxfs_is_huge_here(vmf))
+		return VM_FAULT_NOPAGE;
+	return vmf_insert_page_mkwrite(vmf, page, false);
 }
 
 /* Locks: whoever allocates under one must not come back to the file system for memory. */

@@ -77,6 +77,7 @@ extern "C" {
     pub(crate) fn daxfs_i_set_owner(inode: *mut inode, uid: u32, gid: u32);
     pub(crate) fn daxfs_i_size_read(inode: *mut inode) -> i64;
     pub(crate) fn daxfs_i_size_write(inode: *mut inode, size: i64);
+    pub(crate) fn daxfs_i_set_mode(inode: *mut inode, mode: u16);
     pub(crate) fn daxfs_i_set_times(
         inode: *mut inode,
         asec: i64,
@@ -110,18 +111,15 @@ extern "C" {
     pub(crate) fn daxfs_zero_to_iter(len: usize, to: *mut iov_iter) -> usize;
     pub(crate) fn daxfs_copy_from_iter(to: *mut c_void, len: usize, from: *mut iov_iter) -> usize;
     pub(crate) fn daxfs_vma_mixed(vma: *mut vm_area_struct);
-    pub(crate) fn daxfs_zero_pfn(address: c_ulong) -> c_ulong;
+    pub(crate) fn daxfs_insert_frames(vmf: *mut vm_fault, pfn: c_ulong, count: c_ulong) -> c_uint;
     pub(crate) fn daxfs_start_pagefault(sb: *mut super_block);
     pub(crate) fn daxfs_end_pagefault(sb: *mut super_block);
     pub(crate) fn daxfs_page_address(page: *mut page) -> *mut c_void;
-    pub(crate) fn daxfs_insert_writable(
-        vma: *mut vm_area_struct,
-        address: c_ulong,
-        pfn: c_ulong,
-    ) -> c_uint;
+    pub(crate) fn daxfs_insert_writable(vmf: *mut vm_fault, pfn: c_ulong) -> c_uint;
     pub(crate) fn daxfs_found_pfn(vmf: *mut vm_fault) -> c_ulong;
-    pub(crate) fn daxfs_alloc_locked_page() -> *mut page;
-    pub(crate) fn daxfs_put_locked_page(page: *mut page);
+    pub(crate) fn daxfs_alloc_zeroed_page() -> *mut page;
+    pub(crate) fn daxfs_put_page(page: *mut page);
+    pub(crate) fn daxfs_insert_page(vmf: *mut vm_fault, page: *mut page) -> c_uint;
     pub(crate) fn daxfs_down_read_nofs(sem: *mut rw_semaphore) -> c_uint;
     pub(crate) fn daxfs_down_write_nofs(sem: *mut rw_semaphore) -> c_uint;
     pub(crate) fn daxfs_up_read_nofs(sem: *mut rw_semaphore, flags: c_uint);

@@ -100,6 +100,11 @@ pub enum Rename {
     Exchange,
 }
 
+/// Beside the epoch of an inode: see [`Inode::touch`].
+const TOUCHED: u64 = 1 << 63;
+/// The same: there may be mappings that can be stored to without a fault.
+const STORABLE: u64 = 1 << 62;
+
 const S_IFMT: u32 = 0o170000;
 const S_IFDIR: u32 = 0o040000;
 const S_IFREG: u32 = 0o100000;
@@ -205,10 +210,41 @@ impl<T: FileSystem> Inode<T> {
         unsafe { AtomicU64::from_ptr((&raw mut (*self.as_ptr()).i_version).cast()) }
     }
 
+    /// Which pages may be in page tables: see [`mapping`].
+    pub(crate) fn populated(&self) -> &AtomicU64 {
+        // SAFETY: `i_private` is an aligned word, of 64 bits, that is used for this alone.
+        unsafe { AtomicU64::from_ptr((&raw mut (*self.as_ptr()).i_private).cast()) }
+    }
+
+    /// Notes that a page was stored to through a mapping, which changes times, and the space used.
+    pub(crate) fn touch(&self) {
+        // Relaxed: see `set_epoch`.
+        self.epoch().fetch_or(TOUCHED | STORABLE, Ordering::Relaxed);
+    }
+
+    /// Notes that times are others than the attributes say.
+    pub(crate) fn note_change(&self) {
+        // Relaxed: see `set_epoch`.
+        self.epoch().fetch_or(TOUCHED, Ordering::Relaxed);
+    }
+
+    /// Whether pages were made ones that can be stored to through a mapping since this was last asked.
+    pub(crate) fn take_storable(&self) -> bool {
+        // Relaxed: see `set_epoch`.
+        self.epoch().fetch_and(!STORABLE, Ordering::Relaxed) & STORABLE != 0
+    }
+
+    /// Whether [`Self::touch`] noted something that the attributes do not say yet.
+    fn is_touched(&self) -> bool {
+        // Relaxed: see `set_epoch`.
+        self.epoch().load(Ordering::Relaxed) & TOUCHED != 0
+    }
+
     /// Notes for which epoch the attributes are right.
     pub(crate) fn set_epoch(&self, epoch: u64) {
         // Relaxed: the value alone is the message.
-        self.epoch().store(epoch, Ordering::Relaxed);
+        let storable = self.epoch().load(Ordering::Relaxed) & STORABLE;
+        self.epoch().store(epoch | storable, Ordering::Relaxed);
     }
 
     /// Brings the attributes up to date, if others have changed something.
@@ -217,25 +253,37 @@ impl<T: FileSystem> Inode<T> {
         T::look(sb)?;
         let now = T::epoch(sb);
         // Relaxed: see `set_epoch`.
-        if self.epoch().load(Ordering::Relaxed) == now {
+        let known = self.epoch().load(Ordering::Relaxed);
+        let storable = known & STORABLE;
+        if known == now | storable {
             return Ok(());
         }
         let attributes = T::attributes(self)?;
         if !self.is(&attributes) {
             return Err(ESTALE);
         }
-        self.update(&attributes);
-        self.set_epoch(now);
+        if known == now | storable | TOUCHED {
+            // Everything else is kept right by those who change it, with the inode locked.
+            self.update_content(&attributes);
+        } else {
+            self.update(&attributes);
+        }
+        // Relaxed: see `set_epoch`. If it was touched meanwhile, it stays so.
+        let new = now | storable;
+        let _ = self.epoch().compare_exchange(known, new, Ordering::Relaxed, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Copies attributes into the VFS's inode.
-    pub fn update(&self, new: &Attributes) {
+    /// Copies what writing changes into the VFS's inode, which is locked.
+    pub(crate) fn update_written(&self, new: &Attributes) {
+        // SAFETY: a live inode.
+        unsafe { helpers::daxfs_i_size_write(self.as_ptr(), new.size as i64) };
+        self.update_content(new);
+    }
+
+    /// Copies what a store through a mapping changes into the VFS's inode.
+    fn update_content(&self, new: &Attributes) {
         let raw = self.as_ptr();
-        // SAFETY: a live inode.
-        unsafe { helpers::daxfs_i_set_owner(raw, new.uid, new.gid) };
-        // SAFETY: a live inode.
-        unsafe { helpers::daxfs_i_size_write(raw, new.size as i64) };
         let (a, m, c) = (new.atime, new.mtime, new.ctime);
         // SAFETY: a live inode.
         unsafe {
@@ -250,9 +298,19 @@ impl<T: FileSystem> Inode<T> {
             )
         };
         // SAFETY: a live inode; who reads the field tolerates either value.
-        unsafe { (&raw mut (*raw).i_mode).write_volatile(new.mode as u16) };
-        // SAFETY: a live inode; who reads the field tolerates either value.
         unsafe { (*raw).i_blocks = new.blocks };
+    }
+
+    /// Copies attributes into the VFS's inode.
+    pub fn update(&self, new: &Attributes) {
+        let raw = self.as_ptr();
+        // SAFETY: a live inode.
+        unsafe { helpers::daxfs_i_set_owner(raw, new.uid, new.gid) };
+        // SAFETY: a live inode.
+        unsafe { helpers::daxfs_i_size_write(raw, new.size as i64) };
+        self.update_content(new);
+        // SAFETY: a live inode.
+        unsafe { helpers::daxfs_i_set_mode(raw, new.mode as u16) };
         if self.nlink() != new.nlink {
             // SAFETY: a live inode.
             unsafe { bindings::set_nlink(raw, new.nlink) };
@@ -325,6 +383,8 @@ impl<T: FileSystem> Inode<T> {
     /// Makes a fresh VFS inode what the attributes say.
     fn fill(&self, attributes: &Attributes) {
         let raw = self.as_ptr();
+        // Relaxed: a fresh inode is this thread's.
+        self.epoch().store(0, Ordering::Relaxed);
         self.update(attributes);
         match attributes.mode & S_IFMT {
             S_IFDIR => {
@@ -748,7 +808,7 @@ impl<T: FileSystem> Operations<T> {
             // SAFETY: a positive dentry holds its inode.
             let inode = unsafe { Inode::<T>::from_raw(raw) };
             // Who has no name any more is changed by nobody else.
-            if inode.nlink() > 0 {
+            if inode.nlink() > 0 || inode.is_touched() {
                 inode.refresh()?;
             }
             // SAFETY: a live inode; the VFS gives the buffer.

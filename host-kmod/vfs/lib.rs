@@ -148,6 +148,11 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         offset: u64,
         from: &mut Source<'_>,
     ) -> Result<(u64, Attributes)>;
+    /// Makes the file at least `offset + len` bytes long, and gives the holes among these bytes space;
+    /// says what the file is then.
+    fn allocate(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes>;
+    /// Makes data zeros, and no hole data; says what the file is then.
+    fn zero(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes>;
     /// The next data or hole.
     fn seek(file: &File<'_, Self>, offset: u64, wanted: Seek) -> Result<Option<u64>>;
 
@@ -159,6 +164,9 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// Makes a page one that may be stored to, and calls `map` with where it is, holding it there until
     /// `map` returns.
     fn own(file: &File<'_, Self>, page: u64, map: &mut dyn FnMut(Frames)) -> Result;
+    /// The file may have been stored to through pages that [`Self::own`] gave: its times change, and
+    /// these pages are taken out of page tables.
+    fn stored(file: &File<'_, Self>) -> Result;
     /// Reads a page of a file; what is behind its end is zeros.
     fn read_page(file: &File<'_, Self>, page: u64, into: &mut [u8]) -> Result;
 }

@@ -6,6 +6,11 @@
 //! page table while the file system holds the lock under which it looked the frame up, and taken out
 //! again before it lets go of the page, so no mapping outlives what it shows.
 //!
+//! Taking pages out means looking at every mapping of a file, of which there may be many. So each inode
+//! has a word that tells which of its pages may be in page tables at all: a bit for each of the first
+//! 63, and one for all others. It is set before a page is put in, with the file system's lock shared,
+//! and cleared before pages are taken out, with the lock exclusive.
+//!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/huge_mm.h`](srctree/include/linux/huge_mm.h)
 
@@ -17,7 +22,9 @@ use crate::sync::RwSemaphore;
 use crate::FileSystem;
 use core::marker::PhantomData;
 use core::ops::Range;
+use core::ptr::NonNull;
 use core::slice;
+use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::bindings::{self, vm_fault_t};
 use kernel::error::{from_result, to_result};
 use kernel::ffi::c_int;
@@ -28,12 +35,10 @@ use kernel::types::Opaque;
 const NOPAGE: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_NOPAGE;
 const SIGBUS: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_SIGBUS;
 const OOM: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_OOM;
-const LOCKED: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_LOCKED;
 const FALLBACK: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_FALLBACK;
-const FAILED: vm_fault_t = SIGBUS | OOM;
 
 /// How many pages are mapped where one is asked for.
-const AROUND: u64 = 16;
+const AROUND: u64 = 64;
 
 /// Pages of a huge page.
 const HUGE: u64 = 512;
@@ -60,6 +65,59 @@ impl AddressSpace {
     }
 }
 
+/// Pages from this one on share a bit of the word that tells which may be in page tables.
+const LAST_BIT: u64 = 63;
+
+/// The bits of pages in the word that tells which may be in page tables.
+fn bits_of(pages: &Range<u64>) -> u64 {
+    if pages.is_empty() {
+        return 0;
+    }
+    let (first, last) = (pages.start.min(LAST_BIT), (pages.end - 1).min(LAST_BIT));
+    (u64::MAX >> (LAST_BIT - last)) & (u64::MAX << first)
+}
+
+/// Pages may be in page tables from now on. The file system's lock is held.
+fn populate(word: &AtomicU64, pages: &Range<u64>) {
+    let bits = bits_of(pages);
+    // Relaxed: the lock orders it.
+    if word.load(Ordering::Relaxed) & bits != bits {
+        word.fetch_or(bits, Ordering::Relaxed);
+    }
+}
+
+/// Pages are about to be taken out of page tables; says whether any may be in there. The file system's
+/// lock is held exclusively.
+fn depopulate(word: &AtomicU64, pages: &Range<u64>) -> bool {
+    let bits = bits_of(pages);
+    // Relaxed: the lock orders it.
+    if word.load(Ordering::Relaxed) & bits == 0 {
+        return false;
+    }
+    let all = pages.start <= LAST_BIT && pages.end == u64::MAX;
+    let gone = if all { bits } else { bits & !(1 << LAST_BIT) };
+    word.fetch_and(!gone, Ordering::Relaxed);
+    true
+}
+
+/// A page of the kernel's, zeros at first, that may be mapped read-only anywhere. (The kernel's own page
+/// of zeros may not, where stores can follow.)
+struct OwnPage(NonNull<bindings::page>);
+
+impl OwnPage {
+    fn new() -> Result<Self> {
+        // SAFETY: it makes a new page.
+        NonNull::new(unsafe { helpers::daxfs_alloc_zeroed_page() }).map(Self).ok_or(ENOMEM)
+    }
+}
+
+impl Drop for OwnPage {
+    fn drop(&mut self) {
+        // SAFETY: the reference is this value's; page tables have their own.
+        unsafe { helpers::daxfs_put_page(self.0.as_ptr()) };
+    }
+}
+
 /// The files of a mount that were ever mapped.
 ///
 /// # Invariants
@@ -68,6 +126,8 @@ impl AddressSpace {
 /// lock.
 pub struct Mapped {
     files: RwSemaphore<KBox<Opaque<bindings::xarray>>>,
+    /// What holes look like.
+    zeros: OwnPage,
 }
 
 // SAFETY: the array may be used from any thread: it has a lock of its own.
@@ -82,7 +142,8 @@ impl Mapped {
         // SAFETY: memory for one.
         unsafe { helpers::daxfs_xa_init(array.get()) };
         let class = kernel::static_lock_class!();
-        Ok(Self { files: RwSemaphore::new(array, c"daxfs_mapped", class)? })
+        let files = RwSemaphore::new(array, c"daxfs_mapped", class)?;
+        Ok(Self { files, zeros: OwnPage::new()? })
     }
 
     fn add<T: FileSystem>(&self, inode: &Inode<T>) -> Result {
@@ -110,7 +171,20 @@ impl Mapped {
         }
     }
 
-    /// Takes mappings of these pages of a file down.
+    /// The word of the file's inode that tells which of its pages may be in page tables.
+    ///
+    /// # Safety
+    ///
+    /// `mapping` is an entry of the array, whose lock is held for `'a`.
+    unsafe fn populated<'a, T>(mapping: *mut T) -> &'a AtomicU64 {
+        let mapping: *mut bindings::address_space = mapping.cast();
+        // SAFETY: not evicted while the lock is held (type invariant): it has an inode.
+        let inode = unsafe { (*mapping).host };
+        // SAFETY: `i_private` is a word of 64 bits that is used for this alone.
+        unsafe { AtomicU64::from_ptr((&raw mut (*inode).i_private).cast()) }
+    }
+
+    /// Takes mappings of these pages of a file down. The file system's lock is held exclusively.
     pub fn unmap(&self, ino: u64, pages: Range<u64>) {
         let files = self.files.read();
         // SAFETY: an initialised array.
@@ -118,12 +192,16 @@ impl Mapped {
         if known.is_null() {
             return;
         }
+        // SAFETY: an entry of the array, whose lock is held.
+        if !depopulate(unsafe { Self::populated(known) }, &pages) {
+            return;
+        }
         let count = pages.end.saturating_sub(pages.start).min(1 << 52) as usize;
         // SAFETY: not evicted while the lock is held (type invariant).
         unsafe { bindings::unmap_mapping_pages(known.cast(), pages.start as usize, count, false) };
     }
 
-    /// Takes all mappings of all files down.
+    /// Takes all mappings of all files down. The file system's lock is held exclusively.
     pub fn unmap_all(&self) {
         let files = self.files.read();
         let mut index = 0;
@@ -133,8 +211,11 @@ impl Mapped {
             if known.is_null() {
                 return;
             }
-            // SAFETY: not evicted while the lock is held (type invariant).
-            unsafe { bindings::unmap_mapping_pages(known.cast(), 0, 0, false) };
+            // SAFETY: an entry of the array, whose lock is held.
+            if depopulate(unsafe { Self::populated(known) }, &(0..u64::MAX)) {
+                // SAFETY: not evicted while the lock is held (type invariant).
+                unsafe { bindings::unmap_mapping_pages(known.cast(), 0, 0, false) };
+            }
             index += 1;
         }
     }
@@ -199,13 +280,6 @@ impl Fault {
         flags & bindings::VM_SHARED != 0
     }
 
-    /// Whether the page of zeros may be mapped: not where stores could be allowed to follow.
-    fn admits_zeros(&self) -> bool {
-        // SAFETY: a live mapping.
-        let flags = unsafe { (*self.vma()).__bindgen_anon_2.vm_flags };
-        flags & bindings::VM_SHARED == 0 || flags & bindings::VM_MAYWRITE == 0
-    }
-
     /// Addresses of the mapping.
     fn addresses(&self) -> Range<usize> {
         // SAFETY: a live mapping.
@@ -213,43 +287,32 @@ impl Fault {
         bounds.vm_start..bounds.vm_end
     }
 
-    /// Puts frames in at the address and behind it.
-    fn insert(&self, frames: Frames) -> vm_fault_t {
-        let addresses = self.addresses();
-        let mut result = NOPAGE;
-        for number in 0..frames.count {
-            let address = self.address() + ((number as usize) << PAGE_SHIFT);
-            if !addresses.contains(&address) {
-                break;
-            }
-            let frame = (frames.first + number) as usize;
-            // SAFETY: a frame of a range that the file system has lent for this, at an address of the
-            // mapping.
-            let inserted = unsafe { bindings::vmf_insert_mixed(self.vma(), address, frame) };
-            if inserted & FAILED != 0 {
-                // Only the first has to be there.
-                if number == 0 {
-                    result = inserted;
-                }
-                break;
-            }
-        }
-        result
+    /// Notes that pages from `page` on are put into page tables.
+    fn populate<T: FileSystem>(&self, page: u64, count: u64) {
+        let pages = page..page.saturating_add(count);
+        populate(self.file::<T>().inode().populated(), &pages);
+    }
+
+    /// Puts frames in at the address and, as far as that is easy, behind it.
+    fn insert<T: FileSystem>(&self, frames: Frames) -> vm_fault_t {
+        self.populate::<T>(self.page(), frames.count);
+        let (first, count) = (frames.first as usize, frames.count as usize);
+        // SAFETY: frames of a range that the file system has lent for this.
+        unsafe { helpers::daxfs_insert_frames(self.0, first, count) }
     }
 
     /// Puts a frame in that may be stored to.
-    fn insert_writable(&self, frame: Frames) -> vm_fault_t {
-        let frame = frame.first as usize;
+    fn insert_writable<T: FileSystem>(&self, frame: Frames) -> vm_fault_t {
+        self.populate::<T>(self.page(), 1);
         // SAFETY: as in `insert`.
-        unsafe { helpers::daxfs_insert_writable(self.vma(), self.address(), frame) }
+        unsafe { helpers::daxfs_insert_writable(self.0, frame.first as usize) }
     }
 
-    /// Puts the page of zeros in.
-    fn insert_zeros(&self) -> vm_fault_t {
-        // SAFETY: it only computes.
-        let frame = unsafe { helpers::daxfs_zero_pfn(self.address()) };
-        // SAFETY: the page of zeros may be mapped anywhere.
-        unsafe { bindings::vmf_insert_mixed(self.vma(), self.address(), frame) }
+    /// Puts a page of the kernel's in.
+    fn insert_page<T: FileSystem>(&self, page: NonNull<bindings::page>) -> vm_fault_t {
+        self.populate::<T>(self.page(), 1);
+        // SAFETY: an ordinary page; the page table gets a reference of its own.
+        unsafe { helpers::daxfs_insert_page(self.0, page.as_ptr()) }
     }
 
     fn failed(error: Error) -> vm_fault_t {
@@ -296,33 +359,27 @@ impl<T: FileSystem> Operations<T> {
         if fault.is_store() && fault.is_shared() {
             let mut result = SIGBUS;
             let owned = Self::own(&fault, &file, &mut |frame| {
-                result = fault.insert_writable(frame);
+                result = fault.insert_writable::<T>(frame);
             });
             return owned.map_or_else(Fault::failed, |()| result);
         }
         // A process that stores to what is its own gets the page read-only at first: the fault that
         // follows copies it.
         let most = if fault.is_store() { 1 } else { AROUND };
-        let mut try_to_own = !file.inode().super_block().is_read_only();
-        loop {
-            let mut result = None;
-            let located = T::locate(&file, fault.page(), most, &mut |place| {
-                result = match place {
-                    Place::Frames(frames) => Some(fault.insert(frames)),
-                    Place::Hole if fault.admits_zeros() => Some(fault.insert_zeros()),
-                    Place::Hole | Place::Pieces => None,
-                };
-            });
-            match (located, result) {
-                (Err(error), _) => return Fault::failed(error),
-                (Ok(()), Some(result)) => return result,
-                (Ok(()), None) if try_to_own => {
-                    // In the branch it is in one piece.
-                    try_to_own = false;
-                    let _ = Self::own(&fault, &file, &mut |_| ());
-                }
-                (Ok(()), None) => return Self::put_together(&fault, &file),
-            }
+        let fs = file.inode().super_block().data();
+        let zeros = T::mapped(&fs).zeros.0;
+        let mut result = None;
+        let located = T::locate(&file, fault.page(), most, &mut |place| {
+            result = match place {
+                Place::Frames(frames) => Some(fault.insert::<T>(frames)),
+                Place::Hole => Some(fault.insert_page::<T>(zeros)),
+                Place::Pieces => None,
+            };
+        });
+        match (located, result) {
+            (Err(error), _) => Fault::failed(error),
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Self::put_together(&fault, &file).unwrap_or_else(Fault::failed),
         }
     }
 
@@ -334,26 +391,23 @@ impl<T: FileSystem> Operations<T> {
         let owned = T::own(file, fault.page(), map);
         // SAFETY: started above.
         unsafe { helpers::daxfs_end_pagefault(sb) };
+        file.inode().touch();
         owned
     }
 
     /// Maps a page of the kernel's with the content of one that is in pieces.
-    fn put_together(fault: &Fault, file: &File<'_, T>) -> vm_fault_t {
-        // SAFETY: it makes a new page.
-        let page = unsafe { helpers::daxfs_alloc_locked_page() };
-        if page.is_null() {
-            return OOM;
-        }
+    fn put_together(fault: &Fault, file: &File<'_, T>) -> Result<vm_fault_t> {
+        let page = OwnPage::new()?;
         // SAFETY: nobody else has it.
-        let bytes = unsafe { bytes_of(page) };
-        if let Err(error) = T::read_page(file, fault.page(), bytes) {
-            // SAFETY: this thread's.
-            unsafe { helpers::daxfs_put_locked_page(page) };
-            return Fault::failed(error);
-        }
-        // SAFETY: the fault is this thread's; the kernel takes the page.
-        unsafe { (*fault.0).page = page };
-        LOCKED
+        T::read_page(file, fault.page(), unsafe { bytes_of(page.0.as_ptr()) })?;
+        // If it is not in pieces any more, the fault comes back.
+        let mut result = NOPAGE;
+        T::locate(file, fault.page(), 1, &mut |place| {
+            if let Place::Pieces = place {
+                result = fault.insert_page::<T>(page.0);
+            }
+        })?;
+        Ok(result)
     }
 
     /// A store to a page that is mapped read-only.
@@ -400,6 +454,7 @@ impl<T: FileSystem> Operations<T> {
         let located = T::locate(&file, fault.page() - within, HUGE, &mut |place| {
             if let Place::Frames(frames) = place {
                 if frames.count >= HUGE && frames.first % HUGE == 0 {
+                    fault.populate::<T>(fault.page() - within, HUGE);
                     // SAFETY: frames of a range that the file system has lent for this; the mapping
                     // holds all of their addresses.
                     result =

@@ -19,6 +19,9 @@ use kernel::types::{ForeignOwnable, Opaque};
 /// `SB_RDONLY`; a macro that the bindings lack. `helpers.c` checks it.
 pub(crate) const SB_RDONLY: u32 = 1;
 
+/// `SB_NOSEC`, likewise: there are no extended attributes to look for whenever a file is written to.
+const SB_NOSEC: usize = 1 << 28;
+
 /// `struct super_block` of a mounted `T`.
 ///
 /// # Invariants
@@ -121,6 +124,7 @@ pub(crate) unsafe fn fill<T: FileSystem>(
     raw.s_blocksize = kernel::page::PAGE_SIZE;
     raw.s_blocksize_bits = kernel::page::PAGE_SHIFT as u8;
     raw.s_time_gran = 1;
+    raw.s_flags |= SB_NOSEC;
     if read_only {
         raw.s_flags |= SB_RDONLY as usize;
     }

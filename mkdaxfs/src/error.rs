@@ -52,7 +52,9 @@ pub enum BuildError {
         path: PathBuf,
     },
     /// The output exists and is something an image must not replace.
-    #[error("{path:?}: exists and is not a regular file; give the name of a file")]
+    #[error(
+        "{path:?}: exists and is neither a regular file nor a DAX device; give the name of one"
+    )]
     OutputNotFile {
         /// The output.
         path: PathBuf,

@@ -67,6 +67,15 @@ fn wrong_arguments_are_told_apart_from_failures() {
         &["-d", source, "-o", output, "--uuid", "00000000-0000-0000-0000-000000000001"],
         &["-d", source, "-o", output, "-j", "0"],
         &["-d", source, "-o", output, "-q", "--json"],
+        &["-d", source],
+        &["-d", source, "-o", output, "-p", "0x100000000", "-s", "1M"],
+        &["-d", source, "-p", "0x100000000"],
+        &["-d", source, "-p", "there", "-s", "1M"],
+        &["-d", source, "-H", "/dev/dma_heap/system", "-s", "1M"],
+        &["-d", source, "-H", "/dev/dma_heap/system", "-m", "/mnt"],
+        // A file has the size it needs, and is mounted by others.
+        &["-d", source, "-o", output, "-s", "1M"],
+        &["-d", source, "-o", output, "-m", "/mnt"],
     ] {
         mkdaxfs().args(args).assert().code(2);
     }

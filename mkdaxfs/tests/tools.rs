@@ -189,6 +189,38 @@ fn branches_are_made_looked_at_committed_and_aborted() {
 }
 
 #[test]
+fn a_branch_tool_knows_what_it_needs_for_a_mount_and_for_a_file() {
+    let ws = image();
+    let file = ws.output();
+    let file = file.to_str().unwrap();
+    let folder = ws.path().to_str().unwrap();
+    let branch = |arguments: &[&str]| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("daxfs-branch"));
+        let run = command.args(arguments).output().unwrap();
+        (run.status.code().unwrap(), String::from_utf8(run.stderr).unwrap())
+    };
+    for (arguments, hint) in [
+        (&["list"][..], "-m MOUNT or -f FILE"),
+        (&["list", "-m", folder, "-f", file], "one image only"),
+        (&["commit", "-f", file], "has to be named"),
+        (&["abort", "-f", file], "has to be named"),
+        (&["switch", "work", "-f", file], "use -m MOUNT"),
+        (&["reap", "--force", "-m", folder], "-f FILE"),
+    ] {
+        let (code, message) = branch(arguments);
+        assert!(code == 2 && message.contains(hint), "{arguments:?}: {code} {message}");
+    }
+    // The options stand before or behind the command.
+    assert_eq!(branch(&["create", "work", "-p", "main", "-f", file]), (0, String::new()));
+    assert_eq!(branch(&["-f", file, "commit", "work"]), (0, String::new()));
+    for command in [&["create", "work", "-m", folder, "-p", "main"][..], &["commit", "-m", folder]]
+    {
+        let (code, message) = branch(command);
+        assert!(code == 1 && message.contains("is not on a DAXFS mount"), "{code} {message}");
+    }
+}
+
+#[test]
 fn a_log_says_what_a_branch_did() {
     let ws = image();
     let mounted = mount(&ws, "work");

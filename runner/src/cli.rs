@@ -1,8 +1,9 @@
 //! The runner's arguments.
 
 use clap::{Args, Parser, Subcommand};
+use runner::bench::SUBJECTS;
 use runner::commands::options::{Outcome, Range, Source, Work};
-use runner::commands::{guest, linux};
+use runner::commands::{bench, guest, linux, takeover};
 use runner::qemu::AccelChoice;
 use runner::qemu::machine::MOST_MIB;
 use runner::setup::Flavour;
@@ -37,6 +38,11 @@ mount -o), daxfs.ko is loaded, the tools and busybox are on the PATH. Example:
 The kernel is built once and cached; KDIR=TREE (KDIR_DEBUG=TREE with --kernel-debug) names a built tree to
 use instead.";
 
+const BENCH_AFTER: &str = "\
+Without --accel there are two machines, one after the other: the emulator counting instructions, where one
+instruction takes one nanosecond and numbers are the same again, and whatever is best here. Other file
+systems' tools and fio come from the distribution's packages; what cannot be had is left out.";
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the guest kernel on an image
@@ -44,6 +50,11 @@ pub enum Command {
     /// Run Linux, with the file system's module, on an image
     #[command(after_help = LINUX_AFTER)]
     Linux(LinuxArgs),
+    /// Measure the file system in Linux, beside tmpfs, ext4 with DAX, erofs and overlayfs
+    #[command(after_help = BENCH_AFTER)]
+    Bench(BenchArgs),
+    /// Kill kernels that save checkpoints, and have the next one find the last
+    Takeover(TakeoverArgs),
     /// Set up everything a run needs, and say where it is
     Setup {
         /// Also what `linux` needs
@@ -234,6 +245,66 @@ impl LinuxArgs {
     }
 }
 
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What executes the machine's instructions
+    #[arg(long, value_enum)]
+    accel: Option<AccelChoice>,
+    /// How often everything is done; medians are shown [default: 1 with counted instructions, else 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    passes: Option<u32>,
+    /// Measure only these file systems: tmpfs, ext4-dax, erofs, overlay, daxfs
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = subject)]
+    only: Vec<&'static str>,
+    /// Leave fio out
+    #[arg(long)]
+    no_fio: bool,
+    /// Print the results for programs
+    #[arg(long)]
+    json: bool,
+    /// Give up after so many seconds, for each machine
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+    /// Show QEMU's command line and all of the kernel's log
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl BenchArgs {
+    /// What the arguments mean together.
+    pub fn options(&self) -> bench::Options {
+        bench::Options {
+            accel: self.accel,
+            passes: self.passes,
+            only: self.only.clone(),
+            no_fio: self.no_fio,
+            json: self.json,
+            timeout: Duration::from_secs(self.timeout),
+            verbose: self.verbose,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct TakeoverArgs {
+    /// How many kernels are killed
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// What executes the machine's instructions
+    #[arg(long, value_enum, default_value_t)]
+    accel: AccelChoice,
+    /// Show QEMU's command line
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl TakeoverArgs {
+    /// What the arguments mean together.
+    pub fn options(&self) -> takeover::Options {
+        takeover::Options { rounds: self.rounds, accel: self.accel, verbose: self.verbose }
+    }
+}
+
 /// The kernel that is meant.
 pub const fn flavour(debug: bool) -> Flavour {
     if debug { Flavour::Debug } else { Flavour::Plain }
@@ -264,6 +335,11 @@ fn size(text: &str) -> Result<u64, String> {
         Some(0) | None => Err("a number of bytes above 0, with K, M or G if you like".into()),
         Some(bytes) => Ok(bytes),
     }
+}
+
+fn subject(text: &str) -> Result<&'static str, String> {
+    let known = SUBJECTS.into_iter().find(|&subject| subject == text);
+    known.ok_or_else(|| format!("one of {}", SUBJECTS.join(", ")))
 }
 
 fn branch(text: &str) -> Result<String, String> {

@@ -114,6 +114,12 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A measurement did not come to its end.
+    #[error("the measurement failed: {0}")]
+    Measurement(String),
+    /// Kernels that share a range did not do what they should.
+    #[error("{0}")]
+    Story(String),
     /// The demonstration did not show what it should.
     #[error("step '{step}' did not show what it should: {what}")]
     Demo {

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
+use tempfile::NamedTempFile;
 
 /// Lines of the console that are kept for a message about a failure.
 const KEPT_LINES: usize = 12;
@@ -55,13 +56,7 @@ impl Run<'_> {
         output: &mut (dyn Write + Send),
         signals: &Signals,
     ) -> Result<u8> {
-        let failed = |reason| Error::System { action: "make a temporary file", reason };
-        let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
-        // An empty script would be none at all.
-        writeln!(file, "{text}").map_err(failed)?;
-        let mut command = self.command(Some(file.path()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = Process::start(command)?;
+        let (mut process, _file) = self.started(text, Stdio::piped())?;
         let (stdout, stderr) = (process.take_stdout(), process.take_stderr());
         let mut last = Last::new(KEPT_LINES);
         let (ended, copied) = thread::scope(|scope| {
@@ -82,6 +77,26 @@ impl Run<'_> {
         });
         copied.map_err(|reason| Error::System { action: "write the output", reason })?;
         self.status(ended?, last.into_lines())
+    }
+
+    /// Starts a script, for callers that end the machine themselves. The process's standard output is what
+    /// the commands print; the file has to be there until the kernel runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`], [`Error::System`].
+    pub fn start(&self, text: &str) -> Result<(Process, NamedTempFile)> {
+        self.started(text, Stdio::null())
+    }
+
+    fn started(&self, text: &str, messages: Stdio) -> Result<(Process, NamedTempFile)> {
+        let failed = |reason| Error::System { action: "make a temporary file", reason };
+        let mut file = NamedTempFile::new().map_err(failed)?;
+        // An empty script would be none at all.
+        writeln!(file, "{text}").map_err(failed)?;
+        let mut command = self.command(Some(file.path()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(messages);
+        Ok((Process::start(command)?, file))
     }
 
     /// Gives the terminal to the kernel's shell. Returns the status it leaves with.
@@ -105,7 +120,7 @@ impl Run<'_> {
     /// [`Error::System`].
     pub fn works(&self) -> Result<bool> {
         let failed = |reason| Error::System { action: "make a temporary file", reason };
-        let mut script = tempfile::NamedTempFile::new().map_err(failed)?;
+        let mut script = NamedTempFile::new().map_err(failed)?;
         script.write_all(b"halt 0\n").map_err(failed)?;
         let mut command = self.command(Some(script.path()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -31,10 +31,13 @@ impl Image {
     ///
     /// [`Error::Build`], [`Error::TooLarge`] if the tree leaves no room for changes.
     pub fn of_tree(root: &Path, size: u64) -> Result<Self> {
+        Self::build(root, size, BuildOptions::default())
+    }
+
+    fn build(root: &Path, size: u64, options: BuildOptions) -> Result<Self> {
         let folder = temporary_folder()?;
         let path = folder.path().join("image");
-        let options =
-            BuildOptions { writable: Some(DeltaSize::FillTo(size)), ..BuildOptions::default() };
+        let options = BuildOptions { writable: Some(DeltaSize::FillTo(size)), ..options };
         let report = mkdaxfs::build(root, &path, &options, &())?;
         if report.image_bytes > size {
             return Err(Error::TooLarge { image: report.image_bytes, range: size });
@@ -56,6 +59,20 @@ impl Image {
             reason,
         })?;
         Self::of_tree(&root, size)
+    }
+
+    /// A writable image of `size` bytes of the tree that measurements want. Large files are aligned, as
+    /// for all who want them mapped with huge pages.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of_tree`].
+    pub fn of_bench(size: u64) -> Result<Self> {
+        let folder = temporary_folder()?;
+        let root = folder.path().join("root");
+        let failed = |reason| Error::File { path: root.clone(), action: "fill it", reason };
+        fs::create_dir(&root).and_then(|()| daxfs_bench::tree::make(&root)).map_err(failed)?;
+        Self::build(&root, size, BuildOptions { large_alignment: true, ..BuildOptions::default() })
     }
 
     /// Where it is.

@@ -12,6 +12,8 @@
 //! | [`qemu`] | the command line, the process, the accelerator |
 //! | [`guest`] | one run of the guest kernel |
 //! | [`linux`] | one run of Linux: its first file system, its log |
+//! | [`multikernel`] | stories of several kernels on one range, and their proof |
+//! | [`mod@bench`] | measurements in Linux: what is measured, the table |
 //! | [`streams`], [`terminal`] | what comes out of a machine, and the terminal it is given |
 //! | [`commands`] | what the subcommands do |
 //! | [`console`] | how the runner talks |
@@ -19,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod commands;
 pub mod console;
 pub mod error;
@@ -26,6 +29,7 @@ pub mod guest;
 pub mod image;
 pub mod linux;
 pub mod memory;
+pub mod multikernel;
 pub mod qemu;
 pub mod setup;
 pub mod streams;

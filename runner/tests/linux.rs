@@ -4,6 +4,8 @@
 //! The first test sets up what is missing, which includes building Linux; that is cached.
 
 mod common;
+#[path = "common/machine.rs"]
+mod machine;
 #[path = "common/process.rs"]
 mod process;
 
@@ -19,8 +21,8 @@ use std::time::{Duration, Instant};
 /// A runner of Linux. What it needs is there already, so that its time is its own.
 fn linux(arguments: &[&str]) -> Command {
     static SET_UP: Once = Once::new();
+    machine::needed();
     SET_UP.call_once(|| {
-        // Its progress is for whoever runs the tests.
         let first = common::runner(&["linux", "--no-modules", "--exec", "true"]).status().unwrap();
         assert!(first.success(), "{first}");
     });

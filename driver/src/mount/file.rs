@@ -155,6 +155,20 @@ impl<P: Platform> Mount<P> {
         })
     }
 
+    /// File `ino` may have been stored to through mappings of pages that [`Self::own_page`] gave: it is
+    /// modified now, and the mappings are taken down, so that later stores ask again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub fn stored(&self, ino: Ino) -> Result<()> {
+        self.writing(|current, _| {
+            self.note_write(current, ino)?;
+            self.volume.platform.moved(ino, 0..u64::MAX);
+            Ok(())
+        })
+    }
+
     /// The first place at or behind `offset` in file `ino` that is of the wanted kind; `None` if
     /// `offset` is not before the end of the file, or there is no more data. The file ends in a hole.
     ///

@@ -4,7 +4,7 @@ use super::arch::serial;
 use super::machine::Machine;
 use super::platform::BareMetal;
 use super::{heartbeat, mailbox, memory, say};
-use daxfs::format::mailbox::Progress;
+use daxfs::format::mailbox::{ANSWER, ASK, END, Progress};
 use daxfs::{Access, Error, Geometry, Mount, MountOptions, RegionOffset, Span};
 use daxfs_guest::console::{Event, LineEditor};
 use daxfs_guest::handover::Request;
@@ -71,18 +71,46 @@ fn interact(shell: &mut Shell<'_, BareMetal, Machine>) -> u8 {
     let mut editor = LineEditor::default();
     loop {
         shell.prompt();
+        // Whether a program asks.
+        let mut asked = false;
         loop {
             let byte = wait_for_byte(shell);
-            match editor.feed(byte, &mut serial::write_console) {
+            if byte == ASK {
+                editor = LineEditor::default();
+                asked = true;
+                continue;
+            }
+            let mut echo = |text: &[u8]| {
+                if !asked {
+                    serial::write_console(text);
+                }
+            };
+            match editor.feed(byte, &mut echo) {
                 Event::None => {}
                 Event::Abandoned => break,
-                Event::Line(line) => match shell.run_line(line) {
-                    Flow::Continue => break,
-                    Flow::Halt(status) => return status,
-                },
+                Event::Line(line) => {
+                    let flow = if asked { answer(shell, line) } else { shell.run_line(line) };
+                    match flow {
+                        Flow::Continue => break,
+                        Flow::Halt(status) => return status,
+                    }
+                }
             }
         }
     }
+}
+
+/// Runs a line for a program, which is told where its output begins and ends.
+fn answer(shell: &mut Shell<'_, BareMetal, Machine>, line: &[u8]) -> Flow {
+    serial::write_console(&[ANSWER]);
+    let flow = shell.run_line(line);
+    let status = match flow {
+        Flow::Continue => shell.status(),
+        Flow::Halt(status) => status,
+    };
+    serial::write_console(END);
+    say(format_args!("{status}"));
+    flow
 }
 
 /// The next byte from the console. The processor sleeps until the next tick of the timer if there

@@ -86,6 +86,12 @@ impl<'a, P: Platform + 'static, S: System> Shell<'a, P, S> {
         }
     }
 
+    /// The status of what was run last.
+    #[must_use]
+    pub const fn status(&self) -> u8 {
+        self.status
+    }
+
     /// Runs one command; returns its status.
     fn run_command(&mut self, words: &Words) -> u8 {
         let mut list = TryVec::new();

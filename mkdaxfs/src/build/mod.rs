@@ -5,7 +5,8 @@
 //! 3. [`layout`] decides where everything lies. From here on the image's bytes are determined.
 //! 4. [`write`] reads the contents and writes them, and the structures that [`encode`] makes, to
 //!    their places, in parallel.
-//! 5. [`output`] gives the finished file its name.
+//! 5. [`output`] gives the finished file its name. (In memory, which has no name, the image's superblock
+//!    is written last: [`target`].)
 //!
 //! # Invariants
 //!
@@ -22,12 +23,14 @@ mod layout;
 mod output;
 mod scan;
 mod source;
+mod target;
 mod tree;
 mod write;
 
 use crate::error::{BuildError, Result};
 use crate::options::BuildOptions;
 use crate::progress::Progress;
+use crate::range::Range;
 use crate::report::BuildReport;
 use contents::Contents;
 use daxfs_format::mode::FileType;
@@ -35,6 +38,7 @@ use layout::Layout;
 use output::Output;
 use std::path::Path;
 use std::time::Instant;
+use target::{Memory, Target};
 use tree::Tree;
 
 /// Makes an image of the directory tree at `source` and puts it at `output`, replacing a file that
@@ -52,19 +56,86 @@ pub fn build(
     options: &BuildOptions,
     progress: &dyn Progress,
 ) -> Result<BuildReport> {
-    let started = Instant::now();
-    let workers = workers(options)?;
+    let build = Build::start(options, progress)?;
     let output = Output::create(output)?;
-    let tree = workers.install(|| scan::scan(source, &output, progress))?;
-    let contents = workers.install(|| contents::identify(&tree, progress))?;
-    let layout = Layout::new(&tree, &contents, options)?;
-    let written =
-        workers.install(|| write::write(&tree, &layout, options, output.file(), progress))?;
-    if progress.cancelled() {
-        return Err(BuildError::Cancelled);
-    }
+    let plan = build.plan(source, Some(&output))?;
+    let uuid = build.write(&plan, Target::File(output.file()))?;
     output.publish()?;
-    Ok(report(&tree, &contents, &layout, written.uuid, started))
+    Ok(build.report(&plan, uuid))
+}
+
+/// Makes an image of the directory tree at `source` in a range of memory, from its first byte on.
+///
+/// Until it is whole, the range holds no image: what was there before is made invalid first, and the
+/// superblock is written last.
+///
+/// # Errors
+///
+/// [`BuildError`]. The range is as it was if the tree cannot be listed or does not fit; after that
+/// there is no image in it.
+pub fn build_into(
+    source: &Path,
+    range: &Range,
+    options: &BuildOptions,
+    progress: &dyn Progress,
+) -> Result<BuildReport> {
+    let build = Build::start(options, progress)?;
+    let plan = build.plan(source, None)?;
+    if plan.layout.image_size > range.size() {
+        return Err(BuildError::TooLarge { needed: plan.layout.image_size, limit: range.size() });
+    }
+    let memory = Memory::new(range);
+    let result = build.write(&plan, Target::Memory(&memory));
+    if result.is_err() {
+        memory.invalidate()?;
+    }
+    Ok(build.report(&plan, result?))
+}
+
+/// A build that was started.
+struct Build<'b> {
+    started: Instant,
+    workers: rayon::ThreadPool,
+    options: &'b BuildOptions,
+    progress: &'b dyn Progress,
+}
+
+/// What an image will be.
+struct Plan {
+    tree: Tree,
+    contents: Contents,
+    layout: Layout,
+}
+
+impl<'b> Build<'b> {
+    fn start(options: &'b BuildOptions, progress: &'b dyn Progress) -> Result<Self> {
+        let started = Instant::now();
+        Ok(Self { started, workers: workers(options)?, options, progress })
+    }
+
+    /// Steps 1 to 3. `output` is a file that must not be inside of the source.
+    fn plan(&self, source: &Path, output: Option<&Output>) -> Result<Plan> {
+        let Self { workers, options, progress, .. } = self;
+        let tree = workers.install(|| scan::scan(source, output, *progress))?;
+        let contents = workers.install(|| contents::identify(&tree, *progress))?;
+        let layout = Layout::new(&tree, &contents, options)?;
+        Ok(Plan { tree, contents, layout })
+    }
+
+    /// Step 4. Returns a writable image's uuid.
+    fn write(&self, plan: &Plan, target: Target<'_>) -> Result<Option<[u8; 16]>> {
+        let Self { workers, options, progress, .. } = self;
+        let Plan { tree, layout, .. } = plan;
+        let written = workers.install(|| write::write(tree, layout, options, target, *progress))?;
+        if progress.cancelled() {
+            return Err(BuildError::Cancelled);
+        }
+        Ok(written.uuid)
+    }
+
+    fn report(&self, plan: &Plan, uuid: Option<[u8; 16]>) -> BuildReport {
+        report(&plan.tree, &plan.contents, &plan.layout, uuid, self.started)
+    }
 }
 
 fn workers(options: &BuildOptions) -> Result<rayon::ThreadPool> {

@@ -20,7 +20,11 @@ use std::path::Path;
 const LISTING_BUFFER: usize = 32 << 10;
 
 /// Lists the tree at `source`.
-pub(super) fn scan(source: &Path, output: &Output, progress: &dyn Progress) -> Result<Tree> {
+pub(super) fn scan(
+    source: &Path,
+    output: Option<&Output>,
+    progress: &dyn Progress,
+) -> Result<Tree> {
     progress.begin(Phase::Scan, None);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, source, flags, Mode::empty())
@@ -28,7 +32,7 @@ pub(super) fn scan(source: &Path, output: &Output, progress: &dyn Progress) -> R
     let stat = fstat(&root).map_err(|e| BuildError::io("read the attributes", source, e))?;
     let mut tree = Tree { root, root_path: source.to_path_buf(), nodes: Vec::new() };
     let root_node = node(&tree, NodeIndex::ROOT, Box::default(), &stat, Box::default())?;
-    output.expect_outside(&root_node.stamp)?;
+    expect_outside(output, &root_node.stamp)?;
     tree.nodes.push(root_node);
     progress.advance(1);
 
@@ -41,11 +45,16 @@ pub(super) fn scan(source: &Path, output: &Output, progress: &dyn Progress) -> R
     Ok(tree)
 }
 
+/// Makes sure that a directory is not the one that the output will be in.
+fn expect_outside(output: Option<&Output>, directory: &Stamp) -> Result<()> {
+    output.map_or(Ok(()), |output| output.expect_outside(directory))
+}
+
 /// Adds the children of the directories in `level`; returns where they stand.
 fn scan_level(
     tree: &mut Tree,
     level: std::ops::Range<usize>,
-    output: &Output,
+    output: Option<&Output>,
     progress: &dyn Progress,
 ) -> Result<std::ops::Range<usize>> {
     let directories: Vec<NodeIndex> = level
@@ -79,7 +88,7 @@ fn scan_level(
             |reader, &(directory, name)| {
                 let child = examine(tree, reader, directory, name)?;
                 if child.kind == FileType::Directory {
-                    output.expect_outside(&child.stamp)?;
+                    expect_outside(output, &child.stamp)?;
                 }
                 progress.advance(1);
                 Ok(child)

@@ -6,14 +6,13 @@
 
 use super::encode;
 use super::layout::{Delta, INODE_TABLE, Layout};
-use super::output::OutputFile;
 use super::source::{Reader, WINDOW};
+use super::target::Target;
 use super::tree::{NodeIndex, Tree};
 use crate::error::{BuildError, Result};
 use crate::options::BuildOptions;
 use crate::progress::{Phase, Progress};
 use blake3::{Hash, Hasher};
-use daxfs::Region;
 use daxfs_format::base::{DIRENT_SIZE, INODE_SIZE};
 use daxfs_format::mode::FileType;
 use daxfs_format::segment::{DEFAULT_SHIFT, MAP_WORD_SIZE, SHIFT_RANGE};
@@ -62,17 +61,17 @@ impl Piece {
 /// not.
 type Job<'p> = &'p [Piece];
 
-/// Writes the image of `tree` as `layout` says to `output`, an empty file.
+/// Writes the image of `tree` as `layout` says to `output`.
 pub(super) fn write(
     tree: &Tree,
     layout: &Layout,
     options: &BuildOptions,
-    output: OutputFile<'_>,
+    output: Target<'_>,
     progress: &dyn Progress,
 ) -> Result<Written> {
     let pieces = pieces(tree, layout);
     progress.begin(Phase::Write, Some(pieces.iter().map(|piece| piece.len).sum()));
-    output.set_len(layout.image_size)?;
+    output.clear(layout, progress)?;
 
     // Only a reproducible image without a given uuid has to know its whole content.
     let derive_uuid =
@@ -95,7 +94,7 @@ pub(super) fn write(
         .collect::<Result<_>>()?;
 
     output.write_at(layout.base_offset.get(), encode::base_superblock(layout, tree).as_bytes())?;
-    output.write_at(0, encode::superblock(layout, tree).as_bytes())?;
+    output.write_superblock(encode::superblock(layout, tree).as_bytes())?;
     let Some(delta) = layout.delta else { return Ok(Written { uuid: None }) };
     let uuid = options.uuid.unwrap_or_else(|| {
         if derive_uuid { content_uuid(&digests) } else { uuid::Uuid::new_v4().into_bytes() }
@@ -105,20 +104,14 @@ pub(super) fn write(
 }
 
 /// Lets the engine turn the plain v3 writable image that `output` is into a segmented one.
-fn make_writable(
-    layout: &Layout,
-    delta: Delta,
-    output: OutputFile<'_>,
-    uuid: [u8; 16],
-) -> Result<()> {
+fn make_writable(layout: &Layout, delta: Delta, output: Target<'_>, uuid: [u8; 16]) -> Result<()> {
     // What the engine writes lies before the base image and, up to some part of the segment map
     // and the gap to the first segment, at the start of the delta region.
     let map = delta.size / SMALLEST_SEGMENT * MAP_WORD_SIZE;
     let structures = 2 * SMALLEST_SEGMENT + map + (1 << DEFAULT_SHIFT);
-    output.reserve(0, layout.base_offset.get())?;
-    output.reserve(delta.at.get(), structures.min(delta.size))?;
-    let region = Region::new(output.map()?);
-    daxfs::upgrade::make_segmented(&region, uuid).map_err(|reason| match reason {
+    let parts = [(0, layout.base_offset.get()), (delta.at.get(), structures.min(delta.size))];
+    let made = output.with_region(parts, |region| daxfs::upgrade::make_segmented(region, uuid))?;
+    made.map_err(|reason| match reason {
         daxfs::Error::NoSpace => BuildError::DeltaTooSmall {
             size: delta.size,
             reason: "the smallest that holds anything has about 640K".to_owned(),
@@ -203,7 +196,7 @@ struct Copier<'b> {
     tree: &'b Tree,
     layout: &'b Layout,
     latest: Option<Timestamp>,
-    output: OutputFile<'b>,
+    output: Target<'b>,
     progress: &'b dyn Progress,
     reader: Reader<'b>,
     window: Vec<u8>,
@@ -288,7 +281,7 @@ impl Copier<'_> {
         // The system copies what neither has to be looked at for a digest nor has holes: once
         // instead of twice, and without several threads in each other's way.
         let by_system = hasher.is_none() && !self.tree.node(node).sparse;
-        let sender = by_system.then(|| self.output.sender());
+        let sender = if by_system { self.output.sender() } else { None };
         for part in file.windows(range.clone()) {
             if self.progress.cancelled() {
                 return Err(BuildError::Cancelled);
@@ -316,7 +309,7 @@ impl Copier<'_> {
 /// Writes the blocks of `bytes` that are not zero. Adds `bytes` to a digest, unless all of them are:
 /// holes count the same.
 fn write_data(
-    output: OutputFile<'_>,
+    output: Target<'_>,
     at: u64,
     bytes: &[u8],
     hasher: Option<&mut Hasher>,

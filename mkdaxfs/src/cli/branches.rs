@@ -1,8 +1,9 @@
 //! The branches of an image, for people and programs.
 
 use super::{Printable, branch_state};
+use crate::control::MountedBranch;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use daxfs::{BranchInfo, BranchName, Platform, Volume};
+use daxfs::{BranchInfo, BranchName, BranchState, Platform, Volume};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -31,6 +32,9 @@ struct Row {
     /// The member that writes to it.
     owner: Option<u8>,
     segments: u64,
+    /// Whether the mount that was asked is on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<bool>,
 }
 
 impl BranchTable {
@@ -45,7 +49,13 @@ impl BranchTable {
         Ok(Self(branches.iter().map(|info| Row::new(info, &branches)).collect()))
     }
 
-    /// Prints them as a table.
+    /// What a mount tells of them.
+    #[must_use]
+    pub fn of_mount(branches: &[MountedBranch]) -> Self {
+        Self(branches.iter().map(|branch| Row::mounted(branch, branches)).collect())
+    }
+
+    /// Prints them as a table. That of a mount marks the branch it is on.
     ///
     /// # Errors
     ///
@@ -55,18 +65,22 @@ impl BranchTable {
         let name_width = longest(|row| &row.name).unwrap_or(0).max(4);
         let parent_width = longest(Row::parent).unwrap_or(0).max(6);
         let mut out = io::BufWriter::new(io::stdout().lock());
+        let mark =
+            |current: Option<bool>, mark| current.map_or("", |is| if is { mark } else { "  " });
+        let margin = mark(self.0.first().and_then(|row| row.current).map(|_| false), "");
         writeln!(
             out,
-            "{:<name_width$}  {:>4}  {:<parent_width$}  {:<10}  {:>6}  {:>8}",
+            "{margin}{:<name_width$}  {:>4}  {:<parent_width$}  {:<10}  {:>6}  {:>8}",
             "NAME", "ID", "PARENT", "STATE", "MEMBER", "SEGMENTS"
         )?;
         for row in &self.0 {
             let Row { name, id, state, segments, .. } = row;
+            let mark = mark(row.current, "* ");
             let parent = row.parent();
             let owner = row.owner.map_or_else(|| "-".to_owned(), |owner| owner.to_string());
             writeln!(
                 out,
-                "{name:<name_width$}  {id:>4}  {parent:<parent_width$}  {state:<10}  {owner:>6}  \
+                "{mark}{name:<name_width$}  {id:>4}  {parent:<parent_width$}  {state:<10}  {owner:>6}  \
                  {segments:>8}"
             )?;
         }
@@ -85,6 +99,22 @@ impl Row {
             state: branch_state(info.state),
             owner: info.owner.map(|member| member.get()),
             segments: info.segments,
+            current: None,
+        }
+    }
+
+    fn mounted(branch: &MountedBranch, all: &[MountedBranch]) -> Self {
+        let name = |branch: &MountedBranch| Printable(branch.name.as_bytes()).to_string();
+        Self {
+            name: name(branch),
+            id: branch.id,
+            parent: branch.parent.and_then(|id| all.iter().find(|b| b.id == id)).map(name),
+            parent_id: branch.parent,
+            // It tells of no others.
+            state: branch_state(BranchState::Active),
+            owner: branch.owner,
+            segments: branch.segments,
+            current: Some(branch.is_current),
         }
     }
 

@@ -36,11 +36,7 @@ struct Generate {
 pub fn parse<C: CommandFactory + FromArgMatches>(usage: u8) -> Result<C, ExitCode> {
     let mut command = C::command();
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let complain = |error: clap::Error| {
-        // Where even this cannot be printed there is nobody to tell.
-        let _ = error.print();
-        if error.use_stderr() { ExitCode::from(usage) } else { ExitCode::SUCCESS }
-    };
+    let complain = |error: clap::Error| complain(&error, usage);
     let first = arguments.get(1).and_then(|argument| argument.to_str()).unwrap_or_default();
     if first.split('=').next() == Some("--generate") {
         let Generate { generate } = Generate::try_parse_from(&arguments).map_err(complain)?;
@@ -48,6 +44,15 @@ pub fn parse<C: CommandFactory + FromArgMatches>(usage: u8) -> Result<C, ExitCod
     }
     let mut matches = command.try_get_matches_from_mut(arguments).map_err(complain)?;
     C::from_arg_matches_mut(&mut matches).map_err(|e| complain(e.format(&mut command)))
+}
+
+/// Prints what is wrong with the arguments, or the help that was asked for; returns the exit code to
+/// leave with.
+#[must_use]
+pub fn complain(error: &clap::Error, usage: u8) -> ExitCode {
+    // Where even this cannot be printed there is nobody to tell.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(usage) } else { ExitCode::SUCCESS }
 }
 
 fn print(artifact: Artifact, mut command: Command) -> io::Result<()> {

@@ -1,10 +1,13 @@
-//! Images as files.
+//! Images as files and devices.
 
-use daxfs::Region;
+use crate::control::ControlError;
+use crate::range::{DaxDevice, RangeError, open_device};
 use daxfs::std_platform::MappedFile;
+use daxfs::{Persistence, Region};
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// Why a tool failed. The message is one line.
@@ -28,6 +31,12 @@ pub enum ToolError {
         /// Why.
         reason: daxfs::Error,
     },
+    /// Memory cannot be used.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// A mount refused.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Something else, in words.
     #[error("{0}")]
     Other(String),
@@ -44,11 +53,13 @@ impl ToolError {
     }
 }
 
-/// An image in a file.
+/// An image in a file, or on a DAX device.
 #[derive(Debug)]
 pub struct ImageFile {
     path: PathBuf,
     file: File,
+    /// Where it is one.
+    device: Option<DaxDevice>,
     writable: bool,
 }
 
@@ -77,11 +88,14 @@ impl ImageFile {
     }
 
     fn opened(path: &Path, file: io::Result<File>, writable: bool) -> Result<Self, ToolError> {
-        let path = path.to_path_buf();
-        match file {
-            Ok(file) => Ok(Self { path, file, writable }),
-            Err(reason) => Err(ToolError::File { path, action: "open it", reason }),
-        }
+        let file = file.map_err(|reason| ToolError::File {
+            path: path.to_path_buf(),
+            action: "open it",
+            reason,
+        })?;
+        let is_device = file.metadata().is_ok_and(|file| file.file_type().is_char_device());
+        let device = is_device.then(|| open_device(path)).transpose()?;
+        Ok(Self { path: path.to_path_buf(), file, device, writable })
     }
 
     /// The image as shared memory.
@@ -90,9 +104,12 @@ impl ImageFile {
     ///
     /// [`ToolError::File`].
     pub fn region(&self) -> Result<Region<MappedFile>, ToolError> {
-        MappedFile::new(&self.file, self.writable)
-            .map(Region::new)
-            .map_err(|e| self.error("map it", e))
+        match &self.device {
+            Some(device) => Ok(Region::new(device.map(self.writable)?).on(Persistence::Persistent)),
+            None => MappedFile::new(&self.file, self.writable)
+                .map(Region::new)
+                .map_err(|e| self.error("map it", e)),
+        }
     }
 
     /// What the caller called it.
@@ -107,7 +124,11 @@ impl ImageFile {
     ///
     /// [`ToolError::File`].
     pub fn sync(&self) -> Result<(), ToolError> {
-        self.file.sync_all().map_err(|e| self.error("sync it", e))
+        match self.device {
+            // The engine has written everything back.
+            Some(_) => Ok(()),
+            None => self.file.sync_all().map_err(|e| self.error("sync it", e)),
+        }
     }
 
     fn error(&self, action: &'static str, reason: impl Into<io::Error>) -> ToolError {

@@ -8,8 +8,9 @@ mod image;
 mod message;
 mod text;
 
+pub use crate::text::{Printable, branch_state};
 pub use branches::{BranchTable, branch_name};
-pub use generate::parse;
+pub use generate::{complain, parse};
 pub use image::{ImageFile, ToolError};
 pub use message::{Tool, finish_output, print_json};
-pub use text::{Printable, branch_state, count, kind_name, size, time};
+pub use text::{address, count, kind_name, size, time};

@@ -1,10 +1,12 @@
 //! What the subcommands do.
 
+pub mod bench;
 pub mod demo;
 pub mod guest;
 pub mod linux;
 pub mod options;
 pub mod prepare;
+pub mod takeover;
 
 use crate::error::Result;
 use crate::guest::Run;

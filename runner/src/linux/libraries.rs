@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A library, or the dynamic linker itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Library {
+pub(crate) struct Library {
     /// The name by which it is looked for.
     pub(super) path: PathBuf,
     /// The file.
@@ -21,7 +21,7 @@ pub(super) struct Library {
 /// # Errors
 ///
 /// [`Error::Library`] if one of them is not here, [`Error::File`].
-pub(super) fn needed(program: &Path, folders: &[PathBuf]) -> Result<Vec<Library>> {
+pub(crate) fn needed(program: &Path, folders: &[PathBuf]) -> Result<Vec<Library>> {
     let failed = |reason| Error::File { path: program.into(), action: "read it", reason };
     let mut magic = [0; 4];
     let mut file = File::open(program).map_err(failed)?;

@@ -146,6 +146,21 @@ pub enum SetupError {
     },
 }
 
+impl SetupError {
+    /// Whether this machine lacks something that it cannot get, and this program is not to blame.
+    #[must_use]
+    pub const fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing { .. }
+                | Self::NoPackage { .. }
+                | Self::NoQemu { .. }
+                | Self::NoTarget { .. }
+                | Self::NoLinker { .. }
+        )
+    }
+}
+
 /// Ways that were tried in vain, and why.
 #[derive(Default, Debug)]
 pub struct Tried(Vec<String>);

@@ -20,7 +20,7 @@
 //! | LLVM, for the Linux that checks itself | `system-llvm`: on the `PATH`; `debian-llvm`: as for QEMU |
 //! | modules | `make`, in a copy of their sources in the workspace's target folder |
 //! | other programs for Linux | `debian-packages`: as for QEMU |
-//! | user tools for Linux | `cargo build`, into a target folder of its own, without shared libraries |
+//! | user tools and measuring program for Linux | `cargo build`, into a target folder of its own, without shared libraries |
 //!
 //! # Environment
 //!
@@ -79,7 +79,7 @@ pub use error::SetupError;
 pub use guest::{Guest, guest};
 pub use kernel::{Flavour, Kernel, kernel};
 pub use modules::{Modules, modules};
-pub use programs::{Programs, programs};
+pub use programs::{Programs, bench, programs};
 pub use qemu::{Qemu, qemu};
 pub use target::{Target, bare_metal_target};
 

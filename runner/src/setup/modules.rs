@@ -83,7 +83,7 @@ fn copy_all(workspace: &Path, folder: &Path) -> Result<bool> {
 
 /// Gives the copy the rest of the workspace: the build asks cargo where crates are.
 fn link_others(workspace: &Path, folder: &Path) -> Result<()> {
-    for name in ["Cargo.toml", "Cargo.lock", "guest", "mkdaxfs", "runner", "tests"] {
+    for name in ["Cargo.toml", "Cargo.lock", "guest", "mkdaxfs", "multikernel", "runner", "tests"] {
         let link = folder.join(name);
         if fs::symlink_metadata(&link).is_err() {
             symlink(workspace.join(name), &link).map_err(failed(&link, "make it"))?;

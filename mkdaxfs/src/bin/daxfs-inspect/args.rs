@@ -1,6 +1,7 @@
 //! The command line of `daxfs-inspect`.
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use daxfs::BranchName;
 use mkdaxfs::cli::branch_name;
 use std::ffi::OsString;
@@ -17,16 +18,37 @@ pub(crate) const USAGE: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "daxfs-inspect", version, after_long_help = NOTES)]
 pub(crate) struct Arguments {
-    /// Image
-    #[arg(short, long)]
-    pub(crate) file: PathBuf,
+    /// Image: a file, or a DAX device
+    #[arg(short, long, global = true)]
+    file: Option<PathBuf>,
 
     /// The branch to look at [default: main, or the base image where there is no branch]
     #[arg(short, long, value_name = "NAME", value_parser = branch_name())]
-    pub(crate) branch: Option<BranchName>,
+    branch: Option<BranchName>,
 
     #[command(subcommand)]
-    pub(crate) command: Command,
+    command: Command,
+}
+
+/// What is looked at.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    /// The image.
+    pub(crate) file: PathBuf,
+    /// The branch, if one was named.
+    pub(crate) branch: Option<BranchName>,
+}
+
+impl Arguments {
+    /// What is looked at, and how.
+    pub(crate) fn parts(self) -> Result<(Subject, Command), clap::Error> {
+        let missing = || {
+            let message = "which image? -f FILE is needed";
+            Self::command().error(ErrorKind::MissingRequiredArgument, message)
+        };
+        let file = self.file.ok_or_else(missing)?;
+        Ok((Subject { file, branch: self.branch }, self.command))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +101,17 @@ pub(crate) enum Command {
         branch: BranchName,
         #[command(flatten)]
         format: Format,
+    },
+    /// Watch branches, segments and members live, in a terminal
+    ///
+    /// Keys: up, down, page up and page down move the branches; q or Esc ends.
+    Watch {
+        /// How often to look, in milliseconds
+        #[arg(long, value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+        interval: u64,
+        /// Print one look as text, and end; no terminal is needed
+        #[arg(long)]
+        once: bool,
     },
 }
 

@@ -7,14 +7,16 @@ mod commands;
 mod document;
 mod view;
 
-use mkdaxfs::cli::Tool;
+use args::Arguments;
+use mkdaxfs::cli::{Tool, complain};
 use std::process::ExitCode;
 
 const TOOL: Tool = Tool("daxfs-inspect");
 
 fn main() -> ExitCode {
-    match mkdaxfs::cli::parse(args::USAGE) {
-        Ok(args) => TOOL.finish(commands::run(&args)),
+    match mkdaxfs::cli::parse(args::USAGE).map(Arguments::parts) {
+        Ok(Ok((subject, command))) => TOOL.finish(commands::run(&subject, &command)),
+        Ok(Err(error)) => complain(&error, args::USAGE),
         Err(code) => code,
     }
 }

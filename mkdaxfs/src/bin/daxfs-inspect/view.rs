@@ -1,6 +1,6 @@
 //! An image, opened to look at.
 
-use crate::args::Arguments;
+use crate::args::Subject;
 use daxfs::std_platform::StdPlatform;
 use daxfs::{
     Access, Attributes, FileType, Ino, LastLink, Mount, MountOptions, Volume, format::SYMLINK_MAX,
@@ -10,8 +10,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 /// The volume, without a branch.
-pub(crate) fn volume(args: &Arguments) -> Result<Volume<StdPlatform>, ToolError> {
-    let image = ImageFile::open(&args.file)?;
+pub(crate) fn volume(subject: &Subject) -> Result<Volume<StdPlatform>, ToolError> {
+    let image = ImageFile::open(&subject.file)?;
     Volume::open(StdPlatform, image.region()?).map_err(ToolError::about(image.name()))
 }
 
@@ -28,10 +28,10 @@ pub(crate) struct Entry {
 
 impl View {
     /// Mounts the branch that the arguments name.
-    pub(crate) fn open(args: &Arguments) -> Result<Self, ToolError> {
-        let image = ImageFile::open(&args.file)?;
+    pub(crate) fn open(subject: &Subject) -> Result<Self, ToolError> {
+        let image = ImageFile::open(&subject.file)?;
         let options = MountOptions {
-            branch: args.branch,
+            branch: subject.branch,
             access: Access::ReadOnly,
             ..MountOptions::default()
         };

@@ -1,15 +1,17 @@
 //! From arguments to a build, and from its report to text.
 
-use crate::args::{Arguments, USAGE};
+use crate::args::{Arguments, Destination, Memory, NOT_MOUNTED, USAGE};
 use crate::watch::{Signals, Watch};
-use mkdaxfs::cli::{Tool, count, finish_output, print_json};
+use mkdaxfs::cli::{Tool, complain, count, finish_output, print_json};
 use mkdaxfs::{
-    BuildError, BuildOptions, BuildReport, DEFAULT_DELTA_SIZE, DeltaSize, build, format_size,
+    BuildError, BuildOptions, BuildReport, Claims, DeltaSize, MountError, Range, RangeError, build,
+    build_into, format_size,
 };
 use serde::Serialize;
 use std::borrow::Cow;
+use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const TOOL: Tool = Tool("mkdaxfs");
@@ -22,14 +24,9 @@ pub(crate) fn run(args: &Arguments) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let options = BuildOptions {
-        writable: args
-            .writable
-            .then(|| DeltaSize::Bytes(args.delta_size.unwrap_or(DEFAULT_DELTA_SIZE))),
-        large_alignment: args.align_large,
-        source_date_epoch,
-        uuid: args.uuid.map(uuid::Uuid::into_bytes),
-        threads: args.threads,
+    let destination = match args.destination() {
+        Ok(destination) => destination,
+        Err(error) => return complain(&error, USAGE),
     };
     let signals = match Signals::watch() {
         Ok(signals) => signals,
@@ -38,14 +35,29 @@ pub(crate) fn run(args: &Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let watch = Watch::new(&signals, args.quiet);
-    let result = build(&args.directory, &args.output, &options, &watch);
-    watch.clear();
-    match result {
-        Ok(_) if args.quiet => ExitCode::SUCCESS,
-        Ok(report) if args.json => finish_output(print_document(args, &report), ExitCode::SUCCESS),
-        Ok(report) => finish_output(print_text(&args.output, &report), ExitCode::SUCCESS),
-        Err(BuildError::Cancelled) => {
+    let options = BuildOptions {
+        writable: None,
+        large_alignment: args.align_large,
+        source_date_epoch,
+        uuid: args.uuid.map(uuid::Uuid::into_bytes),
+        threads: args.threads,
+    };
+    match make(args, destination, options, &signals) {
+        Ok(made) => {
+            let code = made.mounted.map_or_else(
+                |e| {
+                    TOOL.error(e);
+                    ExitCode::from(NOT_MOUNTED)
+                },
+                |()| ExitCode::SUCCESS,
+            );
+            match (args.quiet, args.json) {
+                (true, _) => code,
+                (_, true) => finish_output(print_document(args, &made.place, &made.report), code),
+                _ => finish_output(print_text(&made.place, &made.report), code),
+            }
+        }
+        Err(Failure::Build(BuildError::Cancelled)) => {
             TOOL.error(BuildError::Cancelled);
             signals.exit_code()
         }
@@ -54,6 +66,73 @@ pub(crate) fn run(args: &Arguments) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What was made.
+struct Made {
+    /// Where it is, for people.
+    place: String,
+    report: BuildReport,
+    /// Whether it was mounted, if it was to be.
+    mounted: Result<(), MountError>,
+}
+
+/// Why nothing was made.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    #[error("{path:?}: cannot be mounted on: {reason}")]
+    MountPoint { path: PathBuf, reason: io::Error },
+}
+
+fn make(
+    args: &Arguments,
+    destination: Destination<'_>,
+    options: BuildOptions,
+    signals: &Signals,
+) -> Result<Made, Failure> {
+    let source = &args.directory;
+    let writable =
+        |default| args.writable.then(|| args.delta_size.map_or(default, DeltaSize::Bytes));
+    let memory = match destination {
+        Destination::File(path) => {
+            let options = BuildOptions { writable: writable(DeltaSize::default()), ..options };
+            let watch = Watch::new(signals, args.quiet);
+            let report = build(source, path, &options, &watch)?;
+            let place = path.display().to_string();
+            return Ok(Made { place, report, mounted: Ok(()) });
+        }
+        Destination::Memory(memory) => memory,
+    };
+    // Later it would be too late.
+    if let Some(path) = &args.mount {
+        let failed = |reason| Failure::MountPoint { path: path.clone(), reason };
+        fs::read_dir(path).map_err(failed)?;
+    }
+    let claims = if args.force { Claims::Ignore } else { Claims::Respect };
+    let (range, mut place) = match memory {
+        Memory::Device(path, size) => {
+            (Range::device(path, size, claims)?, path.display().to_string())
+        }
+        Memory::Heap(heap, size) => (Range::allocate(heap, size)?, heap.display().to_string()),
+        Memory::Physical(start, size) => {
+            (Range::physical(start, size, claims)?, format!("phys={start:#x},size={size:#x}"))
+        }
+    };
+    let options = BuildOptions { writable: writable(DeltaSize::FillTo(range.size())), ..options };
+    let watch = Watch::new(signals, args.quiet);
+    let report = build_into(source, &range, &options, &watch)?;
+    drop(watch);
+    let mounted = match &args.mount {
+        Some(path) => range.mount(path, args.writable).map(|()| {
+            place = format!("{place} on {}", path.display());
+        }),
+        None => Ok(()),
+    };
+    Ok(Made { place, report, mounted })
 }
 
 fn source_date_epoch() -> Result<Option<u64>, String> {
@@ -68,19 +147,21 @@ fn source_date_epoch() -> Result<Option<u64>, String> {
     }
 }
 
-fn print_document(args: &Arguments, report: &BuildReport) -> io::Result<()> {
+fn print_document(args: &Arguments, place: &str, report: &BuildReport) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a> {
-        output: Cow<'a, str>,
+        output: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mounted_on: Option<Cow<'a, str>>,
         writable: bool,
         #[serde(flatten)]
         report: &'a BuildReport,
     }
-    let output = args.output.to_string_lossy();
-    print_json(&Document { output, writable: args.writable, report })
+    let mounted_on = args.mount.as_ref().map(|path| path.to_string_lossy());
+    print_json(&Document { output: place, mounted_on, writable: args.writable, report })
 }
 
-fn print_text(output: &Path, report: &BuildReport) -> io::Result<()> {
+fn print_text(place: &str, report: &BuildReport) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let kind = if report.delta_bytes > 0 {
         format!(
@@ -93,8 +174,7 @@ fn print_text(output: &Path, report: &BuildReport) -> io::Result<()> {
     };
     writeln!(
         out,
-        "{}: {} ({kind}), made in {:.2} s",
-        output.display(),
+        "{place}: {} ({kind}), made in {:.2} s",
         format_size(report.image_bytes),
         report.elapsed.as_secs_f64(),
     )?;

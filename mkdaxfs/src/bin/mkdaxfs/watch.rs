@@ -52,9 +52,11 @@ impl<'s> Watch<'s> {
         bar.enable_steady_tick(Duration::from_millis(100));
         Self { signals, bar }
     }
+}
 
-    /// Takes the bar away.
-    pub(crate) fn clear(&self) {
+/// Takes the bar away.
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }

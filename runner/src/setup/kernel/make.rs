@@ -5,6 +5,7 @@ use crate::qemu::process::bound_to_us;
 use crate::setup::cache::failed;
 use crate::setup::{Report, Result, SetupError};
 use crate::streams::{Last, lines};
+use rustix::process::{Pid, setpriority_process};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// How often the user hears of a build that takes long.
 const NEWS: Duration = Duration::from_secs(30);
+
+/// How much others are preferred to a build that takes long.
+const BACKGROUND: i32 = 10;
 
 /// Lines of the output that are told when it fails.
 const KEPT_LINES: usize = 15;
@@ -42,7 +46,7 @@ pub(in crate::setup) struct Make {
     command: Command,
     log: PathBuf,
     what: String,
-    counting: bool,
+    long: bool,
 }
 
 impl Make {
@@ -55,7 +59,7 @@ impl Make {
         }
         // Its messages are looked at.
         command.env("LC_ALL", "C");
-        Self { command, log: log.to_owned(), what: what.to_owned(), counting: false }
+        Self { command, log: log.to_owned(), what: what.to_owned(), long: false }
     }
 
     pub(super) fn environment(mut self, toolchain: &Toolchain) -> Self {
@@ -76,9 +80,9 @@ impl Make {
         self
     }
 
-    /// The user hears now and then how far it is.
-    pub(super) fn counting(mut self) -> Self {
-        self.counting = true;
+    /// It takes long: the user hears now and then how far it is, and other programs go first.
+    pub(super) fn long(mut self) -> Self {
+        self.long = true;
         self
     }
 
@@ -92,6 +96,10 @@ impl Make {
             .as_mut()
             .map_err(|error| failed(&self.log, "write it")(io::Error::from(error.kind())))?;
         let mut child = self.command.spawn().map_err(not_started)?;
+        if self.long {
+            // What it starts inherits that. If it cannot be, it is no harm.
+            let _ = setpriority_process(Some(Pid::from_child(&child)), BACKGROUND);
+        }
         // It must not keep the pipe open.
         drop(std::mem::replace(&mut self.command, Command::new("make")));
         let (mut warnings, mut last, mut logged) = (Vec::new(), Last::new(KEPT_LINES), Ok(()));
@@ -109,7 +117,7 @@ impl Make {
                 warning.push_str(&format!(" ({place})"));
             }
             after_warning = is_warning(line);
-            if self.counting
+            if self.long
                 && let Some(text) = news.line(line, &self.what)
             {
                 report.step(&text);

@@ -85,8 +85,9 @@ pub fn kernel(cache: &Cache, flavour: Flavour, report: &dyn Report) -> Result<Ke
         Flavour::Plain => None,
         Flavour::Debug => Some(llvm::Version::Any),
     };
-    let toolchain = Toolchain::find(cache, version, report)?;
+    // What is most likely not to be had comes first.
     let source = source::find(cache, report)?;
+    let toolchain = Toolchain::find(cache, version, report)?;
     let release = source.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let fragment = config::fragment(flavour);
     let name = format!("{release}-{}-{}", flavour.name(), toolchain.key(&[release, &fragment])?);
@@ -160,7 +161,7 @@ impl Build<'_> {
         }
         let jobs = thread::available_parallelism().map_or(1, |count| count.get());
         let make = self.make(&log, what).arg(format!("-j{jobs}")).args(["bzImage", "modules"]);
-        make.counting().run(report)?;
+        make.long().run(report)?;
         let complete = self.tree.join(COMPLETE);
         fs::write(&complete, self.source.as_os_str().as_encoded_bytes())
             .map_err(failed(&complete, "write it"))

@@ -1,6 +1,7 @@
 //! The small tools that building and booting Linux takes: a parser generator and the like.
 
 use super::toolchain::{Toolchain, option};
+use crate::linux::libraries::needed;
 use crate::setup::error::Tried;
 use crate::setup::tool::{QUESTION, Tool};
 use crate::setup::way::{Way, Ways};
@@ -47,11 +48,13 @@ pub(super) fn add(toolchain: &mut Toolchain, cache: &Cache, report: &dyn Report)
     Ok(())
 }
 
-/// A shell with all its tools in one program, which needs no libraries if possible.
+/// A shell with all its tools in one program, which needs no libraries: it also runs where there is nothing
+/// else, as in a root file system that consists of it.
 pub(in crate::setup) fn busybox(cache: &Cache, report: &dyn Report) -> Result<PathBuf> {
     let ways = Ways::from_env()?;
     if ways.allow(Way::SystemKernelTools)
         && let Ok(program) = which::which("busybox")
+        && needed(&program, &[]).is_ok_and(|libraries| libraries.is_empty())
     {
         return Ok(program);
     }

@@ -1,6 +1,6 @@
 //! `ls`, `cat` and `stat`.
 
-use crate::args::Arguments;
+use crate::args::Subject;
 use crate::document::{FileDocument, print_long};
 use crate::view::{View, about};
 use daxfs::{FileType, LastLink};
@@ -13,12 +13,12 @@ use std::os::unix::ffi::OsStrExt;
 const WINDOW: usize = 1 << 20;
 
 pub(crate) fn list(
-    args: &Arguments,
+    subject: &Subject,
     path: &OsStr,
     long: bool,
     json: bool,
 ) -> Result<(), ToolError> {
-    let view = View::open(args)?;
+    let view = View::open(subject)?;
     let mut found = view.resolve(path, LastLink::Keep)?;
     if found.kind == FileType::Symlink {
         // A link to a directory shows the directory; any other link is shown itself.
@@ -51,8 +51,8 @@ pub(crate) fn list(
     Ok(out.flush()?)
 }
 
-pub(crate) fn cat(args: &Arguments, path: &OsStr) -> Result<(), ToolError> {
-    let view = View::open(args)?;
+pub(crate) fn cat(subject: &Subject, path: &OsStr) -> Result<(), ToolError> {
+    let view = View::open(subject)?;
     let ino = view.resolve(path, LastLink::Follow)?.ino;
     let mut out = io::stdout().lock();
     let mut window = vec![0; WINDOW];
@@ -69,8 +69,8 @@ pub(crate) fn cat(args: &Arguments, path: &OsStr) -> Result<(), ToolError> {
     Ok(out.flush()?)
 }
 
-pub(crate) fn stat(args: &Arguments, path: &OsStr, json: bool) -> Result<(), ToolError> {
-    let view = View::open(args)?;
+pub(crate) fn stat(subject: &Subject, path: &OsStr, json: bool) -> Result<(), ToolError> {
+    let view = View::open(subject)?;
     let found = view.resolve(path, LastLink::Keep)?;
     let file = FileDocument::new(&view, Printable(path.as_bytes()).to_string(), &found)?;
     if json { Ok(print_json(&file)?) } else { Ok(file.print(&mut io::stdout().lock())?) }

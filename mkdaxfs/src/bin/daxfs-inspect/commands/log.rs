@@ -1,6 +1,6 @@
 //! `log`.
 
-use crate::args::Arguments;
+use crate::args::Subject;
 use crate::view;
 use daxfs::std_platform::StdPlatform;
 use daxfs::{
@@ -38,8 +38,8 @@ enum Operation {
     Link { branch: u64, head_segment: u32, published_segment: u32, published_offset: u32 },
 }
 
-pub(crate) fn run(args: &Arguments, branch: &BranchName, json: bool) -> Result<(), ToolError> {
-    let volume = view::volume(args)?;
+pub(crate) fn run(subject: &Subject, branch: &BranchName, json: bool) -> Result<(), ToolError> {
+    let volume = view::volume(subject)?;
     let about = || ToolError::about(format!("branch '{branch}'"));
     let mut documents = Vec::new();
     let mut failed = None;

@@ -1,6 +1,6 @@
 //! `status`.
 
-use crate::args::Arguments;
+use crate::args::Subject;
 use crate::view::View;
 use daxfs::format::base::BaseFeatures;
 use daxfs::{Delta, MemberInfo, MemberState};
@@ -63,15 +63,15 @@ struct Member {
     heartbeat: u64,
 }
 
-pub(crate) fn run(args: &Arguments, json: bool) -> Result<(), ToolError> {
-    let document = Document::new(args)?;
+pub(crate) fn run(subject: &Subject, json: bool) -> Result<(), ToolError> {
+    let document = Document::new(subject)?;
     if json { Ok(print_json(&document)?) } else { Ok(document.print(&mut io::stdout().lock())?) }
 }
 
 impl Document {
-    fn new(args: &Arguments) -> Result<Self, ToolError> {
-        let file = args.file.display().to_string();
-        let view = View::open(args)?;
+    fn new(subject: &Subject) -> Result<Self, ToolError> {
+        let file = subject.file.display().to_string();
+        let view = View::open(subject)?;
         let mount = view.mount();
         let stat = mount.statfs().map_err(ToolError::about(&file))?;
         let info = mount.info();

@@ -5,7 +5,7 @@
 //! Ends on any image: a directory that is met a second time (a hostile entry can name an ancestor)
 //! is an error.
 
-use crate::args::Arguments;
+use crate::args::Subject;
 use crate::document::FileDocument;
 use crate::view::{Entry, View};
 use daxfs::{Attributes, FileType, Ino, LastLink};
@@ -22,8 +22,8 @@ struct Level {
     rest: Vec<Entry>,
 }
 
-pub(crate) fn run(args: &Arguments, path: &OsStr, json: bool) -> Result<(), ToolError> {
-    let view = View::open(args)?;
+pub(crate) fn run(subject: &Subject, path: &OsStr, json: bool) -> Result<(), ToolError> {
+    let view = View::open(subject)?;
     let start = view.resolve(path, LastLink::Follow)?;
     let root = path.as_bytes().to_vec();
     let mut files = vec![FileDocument::new(&view, Printable(&root).to_string(), &start)?];

@@ -1,36 +1,36 @@
-//! What `daxfs-branch` does.
+//! The commands on an image in a file.
 
-use crate::args::{Arguments, Command};
+use crate::args::FileAction;
 use daxfs::std_platform::{MappedFile, StdPlatform};
 use daxfs::{BranchName, Delta, Error, Geometry, MemberIndex, Region, Volume, upgrade};
 use mkdaxfs::cli::{BranchTable, ImageFile, ToolError, print_json};
+use std::path::Path;
 
-pub(crate) fn run(args: &Arguments) -> Result<(), ToolError> {
-    match &args.command {
-        Command::List { json } => list(&ImageFile::open(&args.file)?, *json),
-        Command::Create { name, parent } => {
-            let image = ImageFile::open_writable(&args.file)?;
+pub(crate) fn run(path: &Path, action: &FileAction) -> Result<(), ToolError> {
+    match action {
+        FileAction::List { json } => list(&ImageFile::open(path)?, *json),
+        FileAction::Create { name, parent } => {
+            let image = ImageFile::open_writable(path)?;
             let region = image.region()?;
             make_segmented(&image, &region)?;
             let volume = open(&image, region)?;
             volume.create_branch(name, parent).map_err(|e| explain(&image, name, e))?;
             finish(&image, volume)
         }
-        Command::Commit { name } => {
-            let image = ImageFile::open_writable(&args.file)?;
+        FileAction::Commit { name } => {
+            let image = ImageFile::open_writable(path)?;
             let volume = open(&image, image.region()?)?;
             volume.commit(name).map_err(|e| explain(&image, name, e))?;
             finish(&image, volume)
         }
-        Command::Abort { name } => {
-            let image = ImageFile::open_writable(&args.file)?;
+        FileAction::Abort { name } => {
+            let image = ImageFile::open_writable(path)?;
             let volume = open(&image, image.region()?)?;
             volume.abort(name).map_err(|e| explain(&image, name, e))?;
             finish(&image, volume)
         }
-        // clap has made sure of `force`.
-        Command::Reap { member, force: _ } => {
-            let image = ImageFile::open_writable(&args.file)?;
+        FileAction::Reap { member } => {
+            let image = ImageFile::open_writable(path)?;
             let volume = open(&image, image.region()?)?;
             match member {
                 Some(member) => volume.reap(MemberIndex::new(*member)).map_err(|reason| {

@@ -119,7 +119,8 @@ impl<'r, B: Backing> Replay<'r, B> {
         let segments = self.geometry.segments()?;
         let Some(log) = &mut source.chain else { return Ok(()) };
         log.catch_up(self.region)?;
-        while let Some((at, found)) = log.next(self.region, segments, &mut source.segments)? {
+        let (visited, mut found) = (&mut source.segments, Decoded::default());
+        while let Some(at) = log.next(self.region, segments, visited, &mut found)? {
             self.entry(index, space.as_deref_mut(), at, &found.entry)?;
         }
         Ok(())
@@ -144,19 +145,18 @@ impl<'r, B: Backing> Replay<'r, B> {
             return Ok(false);
         }
         let mut log = ChainLog::open(region, segments, head, visited)?;
-        let first = log.next(region, segments, visited)?.map(|(at, found)| (at, found.entry));
-        match (first, &source.chain) {
-            (
-                Some((_, Entry { operation: Operation::Link { branch, head, published, .. }, .. })),
-                Some(old),
-            ) if (branch, head, published) == (old.writer(), old.head(), old.position()) => {}
-            (Some((at, entry)), None) if entry.operation.is_change() => {
-                self.entry(index, space.as_deref_mut(), at, &entry)?;
+        let mut found = Decoded::default();
+        let first = log.next(region, segments, visited, &mut found)?;
+        match (first, &found.entry.operation, &source.chain) {
+            (Some(_), &Operation::Link { branch, head, published, .. }, Some(old))
+                if (branch, head, published) == (old.writer(), old.head(), old.position()) => {}
+            (Some(at), operation, None) if operation.is_change() => {
+                self.entry(index, space.as_deref_mut(), at, &found.entry)?;
             }
-            (None, None) => {}
+            (None, _, None) => {}
             _ => return Ok(false),
         }
-        while let Some((at, found)) = log.next(region, segments, &mut source.segments)? {
+        while let Some(at) = log.next(region, segments, visited, &mut found)? {
             self.entry(index, space.as_deref_mut(), at, &found.entry)?;
         }
         source.chain = Some(log);
@@ -166,7 +166,8 @@ impl<'r, B: Backing> Replay<'r, B> {
     fn plain_log(&mut self, index: &mut Index, branch: &Branch) -> Result<()> {
         let Some(span) = branch.plain_log else { return Ok(()) };
         let mut log = PlainLog::new(span);
-        while let Some((at, found)) = log.next(self.region)? {
+        let mut found = Decoded::default();
+        while let Some(at) = log.next(self.region, &mut found)? {
             self.entry(index, None, at, &found.entry)?;
         }
         Ok(())
@@ -184,31 +185,31 @@ impl<'r, B: Backing> Replay<'r, B> {
     ) -> Result<ChainLog> {
         // Chains that start with a link to the one above them on the stack.
         let mut waiting: TryVec<(ChainLog, RegionOffset, Ino)> = TryVec::new();
-        let mut log = last;
-        let mut first = log.next(self.region, segments, visited)?;
-        while let Some((at, found)) = &first {
+        let (mut log, mut found) = (last, Decoded::default());
+        let mut first = log.next(self.region, segments, visited, &mut found)?;
+        while let Some(at) = first {
             let Operation::Link { branch, head, published, next_ino } = found.entry.operation
             else {
                 break;
             };
             self.entries += 1;
-            self.look_at(*at, found);
-            waiting.push((log, *at, next_ino))?;
+            self.look_at(at, &found);
+            waiting.push((log, at, next_ino))?;
             log = ChainLog::part(self.region, segments, (head, branch), published, visited)?;
             if log.has_more(self.region)? {
-                self.note("log that was appended to after another went on from it", *at);
+                self.note("log that was appended to after another went on from it", at);
             }
-            first = log.next(self.region, segments, visited)?;
+            first = log.next(self.region, segments, visited, &mut found)?;
         }
-        if let Some((at, found)) = &first {
+        if let Some(at) = first {
             if found.entry.operation.is_snapshot() {
                 index.start_snapshot()?;
             }
-            self.look_at(*at, found);
-            self.entry(index, space.as_deref_mut(), *at, &found.entry)?;
+            self.look_at(at, &found);
+            self.entry(index, space.as_deref_mut(), at, &found.entry)?;
         }
         loop {
-            while let Some((at, found)) = log.next(self.region, segments, visited)? {
+            while let Some(at) = log.next(self.region, segments, visited, &mut found)? {
                 self.look_at(at, &found);
                 self.entry(index, space.as_deref_mut(), at, &found.entry)?;
             }

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use runner::bench::SUBJECTS;
 use runner::commands::options::{Outcome, Range, Source, Work};
-use runner::commands::{bench, guest, linux, takeover};
+use runner::commands::{bench, guest, linux, multikernel, takeover};
 use runner::qemu::AccelChoice;
 use runner::qemu::machine::MOST_MIB;
 use runner::setup::Flavour;
@@ -38,6 +38,19 @@ mount -o), daxfs.ko is loaded, the tools and busybox are on the PATH. Example:
 The kernel is built once and cached; KDIR=TREE (KDIR_DEBUG=TREE with --kernel-debug) names a built tree to
 use instead.";
 
+const MULTIKERNEL_AFTER: &str = "\
+With --exec, the guests run, and own the branches guest (or guest0, guest1, ...), before the commands do;
+with --guest-exec, each guest's shell runs those commands at the same time, and what they print follows
+what Linux's print. In Linux, 'daxfs-mk' talks to the guests: daxfs-mk run -p 0 'ls /'. With --interactive
+they are loaded by hand; what the runner brings is in /run/runner:
+
+    insmod /run/runner/modules/daxfs_mk.ko ranges=64M@0x30000000
+    daxfs-mk load -k /run/runner/daxfs-guest -o $DAXFS_RANGE,branch=guest
+    daxfs-mk start --cpu 1
+    daxfs-mk console
+
+Exit status: 0 only if every step of the demonstration was right; else as for linux.";
+
 const BENCH_AFTER: &str = "\
 Without --accel there are two machines, one after the other: the emulator counting instructions, where one
 instruction takes one nanosecond and numbers are the same again, and whatever is best here. Other file
@@ -50,6 +63,10 @@ pub enum Command {
     /// Run Linux, with the file system's module, on an image
     #[command(after_help = LINUX_AFTER)]
     Linux(LinuxArgs),
+    /// Run Linux, its root a branch, and guest kernels beside it, on processors of their own. Without
+    /// anything to do: a demonstration
+    #[command(after_help = MULTIKERNEL_AFTER)]
+    Multikernel(MultikernelArgs),
     /// Measure the file system in Linux, beside tmpfs, ext4 with DAX, erofs and overlayfs
     #[command(after_help = BENCH_AFTER)]
     Bench(BenchArgs),
@@ -98,11 +115,7 @@ struct RangeArgs {
 impl RangeArgs {
     fn range(&self) -> Range {
         Range {
-            source: match (&self.image, &self.rootfs) {
-                (Some(image), _) => Source::Image(image.clone()),
-                (None, Some(root)) => Source::Tree(root.clone()),
-                (None, None) => Source::Demo,
-            },
+            source: source(self.image.as_ref(), self.rootfs.as_ref()),
             size: self.size,
             outcome: match &self.save {
                 Some(path) => Outcome::Saved(path.clone()),
@@ -110,6 +123,15 @@ impl RangeArgs {
                 None => Outcome::Dropped,
             },
         }
+    }
+}
+
+/// The image that is meant.
+fn source(image: Option<&PathBuf>, rootfs: Option<&PathBuf>) -> Source {
+    match (image, rootfs) {
+        (Some(image), _) => Source::Image(image.clone()),
+        (None, Some(root)) => Source::Tree(root.clone()),
+        (None, None) => Source::Demo,
     }
 }
 
@@ -240,6 +262,58 @@ impl LinuxArgs {
             memory: self.memory,
             pmem: self.pmem.unwrap_or(0),
             dax: self.dax.unwrap_or(0),
+            verbose: self.work.verbose,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct MultikernelArgs {
+    /// The image in the shared range, with a root file system [default: a small one]
+    #[arg(long, value_name = "FILE", conflicts_with = "rootfs")]
+    image: Option<PathBuf>,
+    /// Make a writable image of this directory, a root file system
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+    /// Bytes of the shared range, with K, M or G [default: the image's, or 256M]
+    #[arg(long, value_parser = size)]
+    size: Option<u64>,
+    /// Guest kernels
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(multikernel::MOST_GUESTS)))]
+    guests: u32,
+    /// Commands for each guest's shell
+    #[arg(long, value_name = "COMMANDS", conflicts_with = "interactive")]
+    guest_exec: Option<String>,
+    /// Boot the Linux that checks itself (KASAN, lockdep, ...)
+    #[arg(long)]
+    kernel_debug: bool,
+    /// Write Linux's log to this file
+    #[arg(long, value_name = "FILE")]
+    kernel_log: Option<PathBuf>,
+    #[command(flatten)]
+    work: WorkArgs,
+}
+
+impl MultikernelArgs {
+    /// What the arguments mean together.
+    pub fn options(&self) -> multikernel::Options {
+        let work = match self.work.work() {
+            Work::StandardInput => None,
+            work => Some(work),
+        };
+        multikernel::Options {
+            source: source(self.image.as_ref(), self.rootfs.as_ref()),
+            size: self.size,
+            guests: self.guests,
+            guest_exec: self.guest_exec.clone(),
+            flavour: flavour(self.kernel_debug),
+            log: self.kernel_log.clone(),
+            accel: self.work.accel,
+            timeout: match (&work, self.work.timeout()) {
+                (Some(Work::Interactive), timeout) => timeout,
+                (_, timeout) => timeout.or(Some(Duration::from_secs(600))),
+            },
+            work,
             verbose: self.work.verbose,
         }
     }

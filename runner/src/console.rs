@@ -3,8 +3,8 @@
 //! Colours only on a terminal, and not where NO_COLOR is set.
 
 use crate::setup::Report;
-use clap::builder::styling::{AnsiColor, Style};
-use std::fmt::Display;
+use clap::builder::styling::{AnsiColor, Color, Style};
+use std::fmt::{self, Display};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -45,9 +45,45 @@ pub fn explain(text: impl Display) {
     anstream::println!("{DIM}{text}{DIM:#}");
 }
 
-/// A command the guest is about to run.
-pub fn command(text: impl Display) {
-    anstream::println!("  {BOLD}$ {text}{BOLD:#}");
+/// Who is talking.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// The only kernel there is.
+    Only,
+    /// Linux.
+    Linux,
+    /// A guest kernel, the number of its place.
+    Guest(u32),
+}
+
+impl Who {
+    /// The style of what is said about it.
+    const fn style(self) -> Style {
+        match self {
+            Self::Only => BOLD,
+            Self::Linux => BOLD.fg_color(Some(Color::Ansi(AnsiColor::Yellow))),
+            Self::Guest(_) => BOLD.fg_color(Some(Color::Ansi(AnsiColor::Magenta))),
+        }
+    }
+}
+
+impl Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Only => Ok(()),
+            Self::Linux => f.write_str("linux"),
+            Self::Guest(place) => write!(f, "guest{place}"),
+        }
+    }
+}
+
+/// A command that somebody is about to run.
+pub fn command(who: Who, text: impl Display) {
+    let style = who.style();
+    match who {
+        Who::Only => anstream::println!("  {style}$ {text}{style:#}"),
+        _ => anstream::println!("  {style}{who}${style:#} {BOLD}{text}{BOLD:#}"),
+    }
 }
 
 /// That something was checked and is right.

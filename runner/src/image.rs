@@ -1,6 +1,7 @@
 //! Images to run a machine with.
 
 use crate::error::{Error, Result};
+use crate::multikernel::root;
 use mkdaxfs::{BuildOptions, DeltaSize};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -58,6 +59,18 @@ impl Image {
             action: "fill it",
             reason,
         })?;
+        Self::of_tree(&root, size)
+    }
+
+    /// A writable image of `size` bytes of a root file system for Linux.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of_tree`], and those of [`root::make`].
+    pub fn multikernel(busybox: &Path, size: u64) -> Result<Self> {
+        let folder = temporary_folder()?;
+        let root = folder.path().join("root");
+        root::make(&root, busybox)?;
         Self::of_tree(&root, size)
     }
 

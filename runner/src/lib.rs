@@ -13,6 +13,7 @@
 //! | [`guest`] | one run of the guest kernel |
 //! | [`linux`] | one run of Linux: its first file system, its log |
 //! | [`multikernel`] | stories of several kernels on one range, and their proof |
+//! | [`story`] | steps that are told while kernels live them, and checked |
 //! | [`mod@bench`] | measurements in Linux: what is measured, the table |
 //! | [`streams`], [`terminal`] | what comes out of a machine, and the terminal it is given |
 //! | [`commands`] | what the subcommands do |
@@ -32,6 +33,7 @@ pub mod memory;
 pub mod multikernel;
 pub mod qemu;
 pub mod setup;
+pub mod story;
 pub mod streams;
 pub mod terminal;
 

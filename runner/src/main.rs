@@ -5,7 +5,7 @@
 mod cli;
 
 use clap::Parser;
-use runner::commands::{bench, demo, guest, linux, prepare, takeover};
+use runner::commands::{bench, demo, guest, linux, multikernel, prepare, takeover};
 use runner::console::{self, Lines};
 use runner::error::Result;
 use runner::setup::Flavour;
@@ -36,6 +36,7 @@ fn run(cli: &cli::Cli) -> Result<u8> {
             prepare::run(wanted, *deny_warnings, &report).map(|()| 0)
         }
         Some(cli::Command::Linux(args)) => linux::run(&args.options(), &report),
+        Some(cli::Command::Multikernel(args)) => multikernel::run(&args.options(), &report),
         Some(cli::Command::Bench(args)) => bench::run(&args.options(), &report).map(|()| 0),
         Some(cli::Command::Takeover(args)) => takeover::run(&args.options(), &report).map(|()| 0),
         Some(cli::Command::Guest(args)) => guest::run(&args.options(), &report),

@@ -592,10 +592,12 @@ impl Index {
     }
 }
 
-/// Inode numbers are handed out in order, so one multiplication spreads them well; the seed keeps a
-/// log that makes up numbers from making them collide.
+/// Inode numbers are handed out in order, and used in about that order: eight neighbours keep together,
+/// in one line of the cache. One multiplication spreads the eights well; the seed keeps a log that
+/// makes up numbers from making them collide.
 const fn spread(seed: u64, ino: Ino) -> u64 {
-    (ino.get() ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    let eight = ((ino.get() >> 3) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (eight & !7) | (ino.get() & 7)
 }
 
 /// A page of the range holds one page of one file, so there are no more of these than of those (and

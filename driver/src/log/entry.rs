@@ -237,6 +237,15 @@ pub struct Decoded {
     pub tidy: bool,
 }
 
+impl Default for Decoded {
+    /// A place for an entry; what is in it has no meaning yet.
+    fn default() -> Self {
+        let operation = Operation::Truncate { size: 0 };
+        let entry = Entry { ino: Ino::ROOT, time: Timestamp::default(), operation };
+        Self { entry, size: 0, tidy: false }
+    }
+}
+
 impl Operation {
     /// The entry type that records it.
     #[must_use]
@@ -379,12 +388,18 @@ impl<B: Backing> Payload<'_, B> {
     }
 }
 
-/// Decodes the entry at `at`, of which `available` bytes lie in the log.
+/// Decodes the entry at `at`, of which `available` bytes lie in the log, into a place of the caller's:
+/// entries are large, and replay has millions of them.
 ///
 /// # Errors
 ///
-/// [`Error::Corrupt`] naming the rule it breaks.
-pub fn decode<B: Backing>(region: &Region<B>, at: RegionOffset, available: u64) -> Result<Decoded> {
+/// [`Error::Corrupt`] naming the rule it breaks; what is in `into` then has no meaning.
+pub fn decode<B: Backing>(
+    region: &Region<B>,
+    at: RegionOffset,
+    available: u64,
+    into: &mut Decoded,
+) -> Result<()> {
     let corrupt = |what| Error::Corrupt { what, at: at.get() };
     if available < u64::from(HEADER_SIZE) {
         return Err(corrupt("log ends inside an entry header"));
@@ -410,7 +425,7 @@ pub fn decode<B: Backing>(region: &Region<B>, at: RegionOffset, available: u64) 
     if size > FIRST as u64 {
         payload.hold(WINDOW)?;
     }
-    let operation = match kind {
+    into.entry.operation = match kind {
         EntryType::Write => decode_write(&mut payload)?,
         EntryType::Create | EntryType::Mkdir => decode_create(&mut payload, kind, ino)?,
         EntryType::Symlink => decode_symlink(&mut payload, ino)?,
@@ -485,9 +500,11 @@ pub fn decode<B: Backing>(region: &Region<B>, at: RegionOffset, available: u64) 
             }
         }
     };
-    let time = Timestamp::from_nanos(header.timestamp.get());
-    let tidy = payload.is_tidy()?;
-    Ok(Decoded { entry: Entry { ino, time, operation }, size, tidy })
+    into.entry.ino = ino;
+    into.entry.time = Timestamp::from_nanos(header.timestamp.get());
+    into.size = size;
+    into.tidy = payload.is_tidy()?;
+    Ok(())
 }
 
 /// Inode numbers stay below this: numbers only grow, and a log must not be able to use them up.

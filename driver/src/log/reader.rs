@@ -31,7 +31,7 @@ impl PlainLog {
         Self { at: span.start, left: span.len }
     }
 
-    /// The next entry with where it starts; `None` at the end.
+    /// Decodes the next entry, and says where it starts; `None` at the end.
     ///
     /// # Errors
     ///
@@ -39,17 +39,18 @@ impl PlainLog {
     pub fn next<B: Backing>(
         &mut self,
         region: &Region<B>,
-    ) -> Result<Option<(RegionOffset, Decoded)>> {
+        into: &mut Decoded,
+    ) -> Result<Option<RegionOffset>> {
         if self.left == 0 {
             return Ok(None);
         }
         let at = self.at;
-        let decoded = entry::decode(region, at, self.left)?;
-        self.left = self.left.saturating_sub(decoded.size);
+        entry::decode(region, at, self.left, into)?;
+        self.left = self.left.saturating_sub(into.size);
         self.at = at
-            .checked_add(decoded.size)
+            .checked_add(into.size)
             .ok_or(Error::Corrupt { what: "size of a log entry", at: at.get() })?;
-        Ok(Some((at, decoded)))
+        Ok(Some(at))
     }
 }
 
@@ -253,7 +254,7 @@ impl ChainLog {
         Ok(())
     }
 
-    /// The next entry with where it starts; `None` at the end.
+    /// Decodes the next entry, and says where it starts; `None` at the end.
     ///
     /// # Errors
     ///
@@ -263,7 +264,8 @@ impl ChainLog {
         region: &Region<B>,
         segments: &Segments,
         visited: &mut Bitmap,
-    ) -> Result<Option<(RegionOffset, Decoded)>> {
+        into: &mut Decoded,
+    ) -> Result<Option<RegionOffset>> {
         loop {
             let end = self.end(region, segments)?;
             if self.offset < end {
@@ -272,13 +274,13 @@ impl ChainLog {
                     .start
                     .checked_add(u64::from(self.offset))
                     .ok_or(self.segment.corrupt("log position"))?;
-                let decoded = entry::decode(region, at, u64::from(end - self.offset))?;
-                if decoded.size % u64::from(ENTRY_ALIGN) != 0 {
+                entry::decode(region, at, u64::from(end - self.offset), into)?;
+                if into.size % u64::from(ENTRY_ALIGN) != 0 {
                     return Err(self.segment.corrupt("size of a log entry"));
                 }
                 // `decode` keeps size within `end - offset`.
-                self.offset = self.offset.saturating_add(decoded.size as u32);
-                return Ok(Some((at, decoded)));
+                self.offset = self.offset.saturating_add(into.size as u32);
+                return Ok(Some(at));
             }
             if self.segment.ordinal >= self.published.ordinal() {
                 return Ok(None);

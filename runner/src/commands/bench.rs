@@ -124,6 +124,7 @@ impl Bench<'_> {
             kernel: &prepared.kernel.image,
             system: &system,
             memory: &memory,
+            root: None,
             append: "",
             timeout: Some(options.timeout),
             verbose: options.verbose,

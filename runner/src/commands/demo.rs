@@ -1,37 +1,29 @@
-//! The demonstration: a story in steps, run by the guest kernel, each checked as it goes.
-//!
-//! The guest runs one script. Before each command and after each step it prints a mark, by which what
-//! they print is told apart; a step whose output is not what it should be is an error in the end.
+//! The demonstration: a story that the guest kernel tells, in one script.
 
 use super::Prepared;
-use crate::console;
+use crate::console::{self, Who};
 use crate::error::{Bytes, Error, Result};
 use crate::guest::Run;
 use crate::image::{DEFAULT_SIZE, Image};
 use crate::memory::SharedMemory;
 use crate::qemu::{AccelChoice, Signals};
 use crate::setup::Report;
-use std::io::{self, Write};
+use crate::story::{COMMAND, Command, STEP, Step, Story};
 use std::time::Duration;
 
-/// Stands before what a command prints. Nobody prints this by accident.
-const COMMAND: &str = "--8<-- runner demo command --8<--";
-/// Stands behind what a step prints.
-const STEP: &str = "--8<-- runner demo step --8<--";
-
-/// One step.
-struct Step {
+/// One step: what it is, and what its commands together must show.
+struct Told {
     title: &'static str,
     why: &'static str,
     commands: &'static [&'static str],
-    /// What its output must contain.
+    /// What their output must contain.
     shows: &'static [&'static str],
-    /// What its output must not contain.
+    /// What their output must not contain.
     hides: &'static [&'static str],
 }
 
-const STEPS: [Step; 8] = [
-    Step {
+const STEPS: [Told; 8] = [
+    Told {
         title: "Mount",
         why: "The kernel has checked every structure of the image, and mounted it where it lies in\n\
               shared memory. It owns the branch 'main'.",
@@ -39,7 +31,7 @@ const STEPS: [Step; 8] = [
         shows: &["phys=0x100000000", "branch  main", "read-write"],
         hides: &[],
     },
-    Step {
+    Told {
         title: "Read the base image",
         why: "The base image is read in place: nothing is copied, nothing is cached. Every kernel\n\
               that maps the range reads the same bytes.",
@@ -47,7 +39,7 @@ const STEPS: [Step; 8] = [
         shows: &["etc", "bin", "usr", "shared memory", "daxfs-demo"],
         hides: &[],
     },
-    Step {
+    Told {
         title: "Make a branch",
         why: "A branch starts as its parent is, and takes no space until something is written. Its\n\
               parent is frozen while it lives.",
@@ -55,7 +47,7 @@ const STEPS: [Step; 8] = [
         shows: &["* guest (from main)"],
         hides: &[],
     },
-    Step {
+    Told {
         title: "Write",
         why: "The first write to a page copies it into the branch; later ones change the copy.",
         commands: &[
@@ -70,28 +62,28 @@ const STEPS: [Step; 8] = [
         shows: &["Written in a branch.", "8388608", "notes.txt"],
         hides: &[],
     },
-    Step {
+    Told {
         title: "Main is as it was",
         why: "The same kernel, looking at the parent branch.",
         commands: &["branch switch main", "cat /etc/motd", "ls /", "ls /usr/share/doc/daxfs"],
         shows: &["shared memory", "README"],
         hides: &["srv", "Written in a branch."],
     },
-    Step {
+    Told {
         title: "Commit",
         why: "One compare-and-swap makes the branch its parent, however much was written.",
         commands: &["branch switch guest", "branch commit", "branch list"],
         shows: &["* main"],
         hides: &["guest"],
     },
-    Step {
+    Told {
         title: "The result is in main",
         why: "All of it, at once. Any other mount of main sees it in its next operation.",
         commands: &["cat /etc/motd", "ls -l /srv", "sha256sum /srv/data/blob"],
         shows: &["Written in a branch.", "notes.txt", BLOB_SHA256],
         hides: &["shared memory"],
     },
-    Step {
+    Told {
         title: "What it took",
         why: "Space in the shared range, and memory of the kernel's own.",
         commands: &["df", "meminfo"],
@@ -131,7 +123,7 @@ pub fn run(report: &dyn Report) -> Result<()> {
         verbose: false,
         quiet: true,
     };
-    let mut story = Story::default();
+    let mut story = Story::new(steps());
     let status = run.script(&script(), &mut story, &signals)?;
     story.finish()?;
     if status != 0 {
@@ -145,6 +137,19 @@ pub fn run(report: &dyn Report) -> Result<()> {
     Ok(())
 }
 
+fn steps() -> Vec<Step> {
+    let strings = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+    let step = |told: &Told| Step {
+        title: told.title,
+        why: told.why.to_owned(),
+        commands: told.commands.iter().map(|&text| Command::new(Who::Only, text)).collect(),
+        shows: strings(told.shows),
+        hides: strings(told.hides),
+        agree: false,
+    };
+    STEPS.iter().map(step).collect()
+}
+
 /// What the guest runs.
 fn script() -> String {
     let mut script = String::new();
@@ -155,113 +160,4 @@ fn script() -> String {
         script.push_str(&format!("echo '{STEP}'\n"));
     }
     script
-}
-
-/// Takes what the guest prints, step by step.
-#[derive(Default)]
-struct Story {
-    /// The step whose output is coming.
-    step: usize,
-    /// Its commands that have been run.
-    commands: usize,
-    /// Bytes of a line that is not complete.
-    line: Vec<u8>,
-    /// The step's output so far.
-    output: String,
-    failure: Option<Error>,
-}
-
-impl Story {
-    fn line(&mut self, line: &str) {
-        let Some(step) = STEPS.get(self.step) else { return };
-        match line {
-            COMMAND => {
-                if self.commands == 0 {
-                    console::heading(format_args!("{}. {}", self.step + 1, step.title));
-                    console::explain(step.why);
-                }
-                let command = step.commands.get(self.commands).unwrap_or(&"");
-                console::command(command);
-                self.commands += 1;
-            }
-            STEP => self.check(step),
-            _ => {
-                self.output.push_str(line);
-                self.output.push('\n');
-                anstream::println!("  {line}");
-            }
-        }
-    }
-
-    /// Whether the step has shown what it should.
-    fn check(&mut self, step: &Step) {
-        let missing = step.shows.iter().find(|text| !self.output.contains(**text));
-        let superfluous = step.hides.iter().find(|text| self.output.contains(**text));
-        let what = match (missing, superfluous) {
-            (Some(text), _) => Some(format!("'{text}' is missing")),
-            (None, Some(text)) => Some(format!("'{text}' is there")),
-            (None, None) => None,
-        };
-        match what {
-            None => console::right("checked"),
-            Some(what) => {
-                self.failure.get_or_insert(Error::Demo { step: step.title, what });
-            }
-        }
-        self.output.clear();
-        self.commands = 0;
-        self.step += 1;
-    }
-
-    /// Whether all steps came, and were right.
-    fn finish(self) -> Result<()> {
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        match STEPS.get(self.step) {
-            None => Ok(()),
-            Some(step) => {
-                Err(Error::Demo { step: step.title, what: "it did not get there".into() })
-            }
-        }
-    }
-}
-
-impl Write for Story {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for &byte in bytes {
-            if byte == b'\n' {
-                let line = std::mem::take(&mut self.line);
-                self.line(&String::from_utf8_lossy(&line));
-            } else {
-                self.line.push(byte);
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_step_that_shows_the_wrong_thing_is_noticed() {
-        let mut story = Story::default();
-        writeln!(story, "range   phys=0x100000000\nbranch  other\n{STEP}").unwrap();
-        let error = story.finish().unwrap_err();
-        assert!(error.to_string().contains("'branch  main' is missing"), "{error}");
-    }
-
-    #[test]
-    fn a_story_that_breaks_off_is_noticed() {
-        let mut story = Story::default();
-        writeln!(story, "phys=0x100000000\nbranch  main\nread-write\n{STEP}").unwrap();
-        let error = story.finish().unwrap_err();
-        assert!(error.to_string().contains(STEPS[1].title), "{error}");
-    }
 }

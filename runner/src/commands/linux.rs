@@ -122,7 +122,8 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<u8> {
         kernel: &prepared.kernel.image,
         system: &system,
         memory: &memory,
-        append: &append(options),
+        root: None,
+        append: &format!("{} {}", patience(options.flavour), options.append),
         timeout: options.timeout,
         verbose: options.verbose,
         log: options.log.as_deref(),
@@ -135,13 +136,13 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<u8> {
     Ok(status)
 }
 
-/// What the kernel is told besides. One that checks itself is so slow, in the emulator, that it would take
+/// What a kernel is told about time. One that checks itself is so slow, in the emulator, that it would take
 /// itself for stuck.
-fn append(options: &Options) -> String {
-    const PATIENCE: &str = "sysctl.kernel.watchdog_thresh=60 workqueue.watchdog_thresh=120";
-    match options.flavour {
-        Flavour::Plain => options.append.clone(),
-        Flavour::Debug => format!("{PATIENCE} {}", options.append),
+#[must_use]
+pub const fn patience(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Plain => "",
+        Flavour::Debug => "sysctl.kernel.watchdog_thresh=60 workqueue.watchdog_thresh=120",
     }
 }
 
@@ -158,6 +159,7 @@ fn kvm_runs(qemu: &Qemu, kernel: &Kernel, programs: &Programs) -> Result<bool> {
         kernel: &kernel.image,
         system: &system,
         memory: &memory,
+        root: None,
         append: "",
         timeout: Some(accel::TRIAL),
         verbose: false,

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod demo;
 pub mod guest;
 pub mod linux;
+pub mod multikernel;
 pub mod options;
 pub mod prepare;
 pub mod takeover;

@@ -1,27 +1,37 @@
 #!/bin/busybox sh
-# The first process of the Linux that `runner linux` boots: makes a system, runs the commands, tells the
+# The first process of the Linux that the runner boots: makes a system, runs the commands, tells the
 # runner how they ended. What it tells goes through the kernel's log, behind a mark of this run.
-. /runner/settings
-
+#
+# If the root is to be a branch, this goes on there, from its beginning: then with what the runner brought
+# in /run/runner.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LOGNAME=root SHELL=/bin/sh
-/bin/busybox --install -s 2>/dev/null
+moved=/run/runner
+if [ -e "$moved/settings" ]; then
+    runner=$moved
+    PATH=$PATH:$moved/bin
+else
+    runner=/runner
+fi
+. "$runner/settings"
 
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev 2>/dev/null
-mkdir -p /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts
-mount -t tmpfs tmpfs /dev/shm
-mount -t tmpfs tmpfs /tmp
-mount -t tmpfs tmpfs /run
-mount -t debugfs debugfs /sys/kernel/debug
-ln -sf /proc/self/fd /dev/fd
-ln -sf /proc/self/fd/0 /dev/stdin
-ln -sf /proc/self/fd/1 /dev/stdout
-ln -sf /proc/self/fd/2 /dev/stderr
-hostname linux
-ifconfig lo up 2>/dev/null
-own_mounts=$(wc -l </proc/mounts)
+make_system() {
+    /bin/busybox --install -s 2>/dev/null
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev 2>/dev/null
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts devpts /dev/pts
+    mount -t tmpfs tmpfs /dev/shm
+    mount -t tmpfs tmpfs /tmp
+    mount -t tmpfs tmpfs /run
+    mount -t debugfs debugfs /sys/kernel/debug
+    ln -sf /proc/self/fd /dev/fd
+    ln -sf /proc/self/fd/0 /dev/stdin
+    ln -sf /proc/self/fd/1 /dev/stdout
+    ln -sf /proc/self/fd/2 /dev/stderr
+    hostname linux
+    ifconfig lo up 2>/dev/null
+}
 
 say() {
     echo "<5>$MARK $*" >/dev/kmsg
@@ -67,11 +77,34 @@ persistent_memory() {
     fi
     cd /
 }
-[ -z "$PMEM$DAX" ] || persistent_memory
 
-if [ -e /lib/modules/daxfs.ko ]; then
-    insmod /lib/modules/daxfs.ko || problem "daxfs.ko cannot be loaded"
+# Makes a branch the root, and goes on there. What the runner brought comes along, in memory: in the
+# branch is only what is the user's.
+change_root() {
+    mkdir -p /newroot "$moved/bin"
+    if ! mount -t daxfs -o "$DAXFS_RANGE,rw,$ROOT" none /newroot; then
+        problem "the root file system cannot be mounted"
+        poweroff -f
+    fi
+    cp -r "$runner"/* /lib/modules /init "$moved"
+    find /bin /usr/bin /usr/sbin -type f -exec cp {} "$moved/bin" \;
+    "$moved/bin/busybox" --install -s "$moved/bin"
+    for folder in proc sys dev run tmp; do
+        mkdir -p "/newroot/$folder"
+        mount -o move "/$folder" "/newroot/$folder"
+    done
+    exec switch_root /newroot "$moved/bin/busybox" sh "$moved/init"
+}
+
+if [ "$runner" != "$moved" ]; then
+    make_system
+    [ -z "$PMEM$DAX" ] || persistent_memory
+    if [ -e /lib/modules/daxfs.ko ]; then
+        insmod /lib/modules/daxfs.ko || problem "daxfs.ko cannot be loaded"
+    fi
+    [ -z "$ROOT" ] || change_root
 fi
+own_mounts=$(wc -l </proc/mounts)
 
 # Ends whatever the commands left behind. Kernel threads have no program.
 end_others() {
@@ -82,8 +115,8 @@ end_others() {
     done
 }
 
-# Undoes the commands' mounts, the last one first, and removes the modules: what still holds on to
-# something then has a bug.
+# Undoes the commands' mounts, the last one first, and removes the modules, but for the one that the root
+# needs: what still holds on to something then has a bug.
 tidy() {
     cd /
     sed "1,${own_mounts}d" /proc/mounts | cut -d ' ' -f 2 | tac >/run/mounts
@@ -93,6 +126,7 @@ tidy() {
     # The youngest comes first there.
     cut -d ' ' -f 1 /proc/modules >/run/modules
     while read -r module; do
+        [ -n "$ROOT" ] && [ "$module" = daxfs ] && continue
         rmmod "$module" || problem "the module $module is still in use after the last unmount"
     done </run/modules
 }
@@ -117,7 +151,7 @@ script() {
     cat /run/err >"/dev/$errors" &
     err=$!
     begin
-    setsid sh /runner/script </dev/null >/run/out 2>/run/err
+    setsid sh "$runner/script" </dev/null >/run/out 2>/run/err
     status=$?
     end_others "$out" "$err"
     wait "$out" "$err"

@@ -51,6 +51,9 @@ pub struct Run<'a> {
     pub system: &'a System,
     /// The shared range.
     pub memory: &'a SharedMemory,
+    /// Mount options of the branch that is Linux's root, `branch=NAME,...`; without, it works in its
+    /// initial file system. What was brought with that is in `/run/runner` then.
+    pub root: Option<&'a str>,
     /// What the kernel is told besides.
     pub append: &'a str,
     /// When to give up.
@@ -159,7 +162,8 @@ impl Run<'_> {
         let file = tempfile::Builder::new().prefix("daxfs-").tempfile().map_err(failed)?;
         let all_of_the_log = self.verbose || self.log.is_some();
         let [pmem, dax] = self.shape.nvdimms.map(|bytes| bytes > 0);
-        let job = Job { mark, range: self.memory.size(), pmem, dax, all_of_the_log };
+        let (range, root) = (self.memory.size(), self.root);
+        let job = Job { mark, range, root, pmem, dax, all_of_the_log };
         let archive = self.system.archive(mode, &job);
         archive.write(io::BufWriter::new(file.as_file()), file.path())?;
         Ok(file)

@@ -51,6 +51,8 @@ pub(super) struct Job<'a> {
     pub(super) mark: &'a str,
     /// Bytes of the shared range.
     pub(super) range: u64,
+    /// Mount options of the branch that is the root; the initial file system is it otherwise.
+    pub(super) root: Option<&'a str>,
     /// Whether the first persistent memory device is for file systems.
     pub(super) pmem: bool,
     /// Whether the last one is for programs to map.
@@ -113,13 +115,16 @@ impl System {
     /// The whole, with what it is to do.
     pub(super) fn archive(&self, mode: &Mode<'_>, job: &Job<'_>) -> Initramfs {
         let mut files = self.files.clone();
-        let Job { mark, range, pmem, dax, all_of_the_log } = job;
+        let Job { mark, range, root, pmem, dax, all_of_the_log } = job;
         // Writing to a string does not fail.
         let mut settings = format!("MARK={mark}\n");
         for (is, name) in [(pmem, "PMEM"), (dax, "DAX"), (all_of_the_log, "ALL_OF_THE_LOG")] {
             if *is {
                 let _ = writeln!(settings, "{name}=yes");
             }
+        }
+        if let Some(options) = root {
+            let _ = writeln!(settings, "ROOT={options}");
         }
         match mode {
             Mode::Script(text) => {

@@ -217,6 +217,7 @@ fn machine(job: &Job, checks: &str) -> Result<u8, Box<dyn StdError>> {
         kernel: &prepared.kernel.image,
         system: &system,
         memory: &memory,
+        root: None,
         append: patience,
         timeout: Some(Duration::from_secs(if is_debug || is_long { 6 * 3600 } else { 3600 })),
         verbose: false,

@@ -82,6 +82,9 @@ impl Member {
     pub fn join<B: Backing>(tree: &Tree<'_, B>, identity: &Identity) -> Result<Self> {
         let (index, joining) = Self::reserve(tree)?;
         let (region, segments) = (tree.region, tree.segments);
+        // Before anything that takes time, so that [`reap_kernel`] knows whose this is.
+        let kernel_at = field(segments, index, MEMBER_KERNEL_OFFSET)?;
+        region.store(kernel_at, identity.kernel, StoreOrder::Relaxed)?;
         let idle = tree.settle()?;
         let raw = MemberRecord {
             state: joining.to_word().into(),
@@ -487,8 +490,43 @@ pub fn reap<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex) -> Result<()> {
         return Err(Error::InvalidArgument("no such member"));
     }
     let word = state(tree.region, tree.segments, index)?;
+    if word.state == MemberState::Free {
+        return Err(Error::InvalidArgument("no such member"));
+    }
+    reap_life(tree, index, word)
+}
+
+/// Cleans up after all members of kernel `kernel`, of which it is certain that it does not run any
+/// more. Says how many there were.
+///
+/// Members of other kernels are left alone, also where they take places of the dead meanwhile.
+///
+/// # Errors
+///
+/// As [`reap`].
+pub fn reap_kernel<B: Backing>(tree: &Tree<'_, B>, kernel: u64) -> Result<u32> {
+    let mut reaped = 0;
+    for index in all(tree.segments) {
+        let word = state(tree.region, tree.segments, index)?;
+        if word.state == MemberState::Free {
+            continue;
+        }
+        let at = field(tree.segments, index, MEMBER_KERNEL_OFFSET)?;
+        // Relaxed: read between two looks at the state word, which order it.
+        let found = tree.region.load(at, LoadOrder::Relaxed)?;
+        tree.region.fence(Fence::Loads);
+        if found == kernel && state(tree.region, tree.segments, index)? == word {
+            reap_life(tree, index, word)?;
+            reaped += 1;
+        }
+    }
+    Ok(reaped)
+}
+
+/// Cleans up after the member that has, or had, this state word.
+fn reap_life<B: Backing>(tree: &Tree<'_, B>, index: MemberIndex, word: MemberWord) -> Result<()> {
     let dead = match word.state {
-        MemberState::Free => return Err(Error::InvalidArgument("no such member")),
+        MemberState::Free => return Ok(()),
         MemberState::Expired => Dead { index, word },
         MemberState::Joining | MemberState::Alive => expire(tree, index, word)?,
     };

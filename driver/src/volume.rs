@@ -232,6 +232,17 @@ impl<P: Platform> Volume<P> {
         member::reap(&Tree::new(&self.region, &self.geometry)?, member)
     }
 
+    /// Cleans up after all mounts of a kernel of which the caller knows that it does not run any more,
+    /// and says how many there were. `kernel` is its [`Identity::kernel`]. All others are left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`], [`Error::Corrupt`], [`Error::NoMemory`], [`Error::Contended`].
+    pub fn reap_kernel(&self, kernel: u64) -> Result<u32> {
+        self.writable()?;
+        member::reap_kernel(&Tree::new(&self.region, &self.geometry)?, kernel)
+    }
+
     /// Cleans up after all members: the caller knows that nobody uses the range.
     ///
     /// # Errors

@@ -41,6 +41,8 @@ pub enum EntryType {
     Extent,
     /// The snapshot is complete.
     SnapshotEnd,
+    /// Pages of a file that are no more.
+    Hole,
 }
 
 impl EntryType {
@@ -61,6 +63,7 @@ impl EntryType {
             11 => Self::Name,
             12 => Self::Extent,
             13 => Self::SnapshotEnd,
+            14 => Self::Hole,
             _ => return None,
         })
     }
@@ -82,6 +85,7 @@ impl EntryType {
             Self::Name => 11,
             Self::Extent => 12,
             Self::SnapshotEnd => 13,
+            Self::Hole => 14,
         }
     }
 }
@@ -381,5 +385,15 @@ payload! {
         inodes: U64 = 8,
         /// Name entries before this.
         names: U64 = 16,
+    }
+}
+
+payload! {
+    /// Payload of [`EntryType::Hole`].
+    Hole, size 16 {
+        /// File offset of the first page.
+        offset: U64 = 0,
+        /// Bytes: whole pages, at least one.
+        len: U64 = 8,
     }
 }

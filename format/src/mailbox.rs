@@ -31,8 +31,8 @@ pub const OUTPUT_SIZE: u64 = 32 << 10;
 /// Bytes of a mailbox, both rings included.
 pub const SIZE: u64 = OUTPUT_DATA + OUTPUT_SIZE;
 
-/// Typed before a line, this has a shell run the line as a program asks it to: nothing is echoed, and
-/// what the commands print is between [`ANSWER`] and [`END`].
+/// Typed before a line, this has a shell run the line as a program asks it to: what the commands print
+/// is between [`ANSWER`] and [`END`].
 pub const ASK: u8 = 0x01;
 /// Printed before the answer to a line that began with [`ASK`].
 pub const ANSWER: u8 = 0x02;

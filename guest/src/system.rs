@@ -95,6 +95,9 @@ pub trait System: 'static {
     /// Time since the start; never goes back.
     fn uptime(&self) -> Duration;
 
+    /// A counter that goes up evenly and fast, and that all processors of a machine share.
+    fn counter(&self) -> u64;
+
     /// The time of day, as far as known.
     fn now(&self) -> Timestamp;
 

@@ -414,6 +414,11 @@ impl FileSystem for Daxfs {
         fs.engine.zero(fs.open(file)?, offset, len).map(|now| fs.told(&now)).errno()
     }
 
+    fn punch(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes> {
+        let fs = file.inode().super_block().data();
+        fs.engine.punch(fs.open(file)?, offset, len).map(|now| fs.told(&now)).errno()
+    }
+
     fn seek(file: &File<'_, Self>, offset: u64, wanted: Seek) -> Result<Option<u64>> {
         let fs = file.inode().super_block().data();
         let wanted = match wanted {

@@ -564,14 +564,12 @@ impl<T: FileSystem> Operations<T> {
         let keeps_size = mode & KEEP_SIZE != 0;
         // Where the file may be changed.
         let inside = if keeps_size { end.min(size) } else { end };
-        let (zeroes, allocates) = match mode & !KEEP_SIZE {
+        match mode & !KEEP_SIZE {
             // There is no place for pages behind the end of a file.
             0 if keeps_size && end > size => return Err(EOPNOTSUPP),
-            0 => (false, true),
-            PUNCH_HOLE => (true, false),
-            ZERO_RANGE => (true, true),
+            0 | PUNCH_HOLE | ZERO_RANGE => {}
             _ => return Err(EOPNOTSUPP),
-        };
+        }
         if inside <= offset {
             return Ok(());
         }
@@ -582,12 +580,16 @@ impl<T: FileSystem> Operations<T> {
         }
         // SAFETY: an open file, its inode locked.
         to_result(unsafe { bindings::file_remove_privs(file.raw) })?;
-        if zeroes {
-            inode.update(&T::zero(file, offset, inside - offset)?);
-        }
-        if allocates {
-            inode.update(&T::allocate(file, offset, inside - offset)?);
-        }
+        let len = inside - offset;
+        let now = match mode & !KEEP_SIZE {
+            PUNCH_HOLE => T::punch(file, offset, len)?,
+            ZERO_RANGE => {
+                inode.update(&T::zero(file, offset, len)?);
+                T::allocate(file, offset, len)?
+            }
+            _ => T::allocate(file, offset, len)?,
+        };
+        inode.update(&now);
         Ok(())
     }
 

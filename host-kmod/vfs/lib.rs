@@ -153,6 +153,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     fn allocate(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes>;
     /// Makes data zeros, and no hole data; says what the file is then.
     fn zero(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes>;
+    /// Makes a hole of data; says what the file is then.
+    fn punch(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes>;
     /// The next data or hole.
     fn seek(file: &File<'_, Self>, offset: u64, wanted: Seek) -> Result<Option<u64>>;
 

@@ -42,7 +42,8 @@ pub(crate) enum Command {
     Console(Console),
     /// Have the shell of a kernel run commands
     ///
-    /// Prints what they print, and leaves with the status of the first one that fails.
+    /// Prints what they print, and leaves with the status of the first one that fails. Waits while
+    /// another program talks to that kernel.
     Run(Run),
 }
 

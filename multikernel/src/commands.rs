@@ -19,6 +19,9 @@ use std::{fs, thread};
 /// How long a kernel is watched for a tick of its timer.
 const WATCH: Duration = Duration::from_millis(100);
 
+/// Between two looks whether somebody else still talks to a kernel.
+const TURN: Duration = Duration::from_millis(10);
+
 /// Does what the arguments say. Returns the exit status.
 pub(crate) fn run(arguments: Arguments) -> Result<u8> {
     let device = Device::open()?;
@@ -282,7 +285,15 @@ fn console(device: &Device, wanted: &args::Console) -> Result<u8> {
 
 /// Has the shell of a kernel run commands.
 fn run_in(device: &Device, wanted: &args::Run) -> Result<u8> {
-    let _lock = Lock::on_console(wanted.place)?;
+    let limit = Duration::from_secs(wanted.timeout);
+    let since = Instant::now();
+    // Programs that ask take turns.
+    let _lock = loop {
+        match Lock::on_console(wanted.place) {
+            Err(Error::Busy(_)) if since.elapsed() < limit => thread::sleep(TURN),
+            lock => break lock?,
+        }
+    };
     let place = device.query(wanted.place)?;
     processor(&place).ok_or(Error::NotRunning(wanted.place))?;
     let mailbox = Mailbox::open(device, &place)?;
@@ -291,8 +302,7 @@ fn run_in(device: &Device, wanted: &args::Run) -> Result<u8> {
     let line = wanted.commands.trim().replace('\n', ";");
     let question = [&[ASK], line.as_bytes(), b"\r"].concat();
     let mut question = &question[..];
-    let limit = Duration::from_secs(wanted.timeout);
-    let (since, mut pause, mut answer) = (Instant::now(), Pause::new(), Answer::default());
+    let (mut pause, mut answer) = (Pause::new(), Answer::default());
     let mut stdout = io::stdout();
     loop {
         let put = console.put(question)?;

@@ -19,19 +19,6 @@ pub(crate) fn reap((phys, size): (u64, u64), kernel: u64) -> Result<()> {
         Err(daxfs::Error::NotDaxfs { .. }) => return Ok(()),
         opened => opened.map_err(Error::Range)?,
     };
-    let mut dead = Vec::new();
-    let found = volume.members(&mut |member| {
-        if member.identity.kernel == kernel {
-            dead.push(member.index);
-        }
-    });
-    found.map_err(Error::Range)?;
-    for member in dead {
-        match volume.reap(member) {
-            // Otherwise another kernel was faster.
-            Ok(()) | Err(daxfs::Error::InvalidArgument(_)) => {}
-            Err(error) => return Err(Error::Range(error)),
-        }
-    }
+    volume.reap_kernel(kernel).map_err(Error::Range)?;
     Ok(())
 }

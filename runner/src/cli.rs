@@ -3,7 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 use runner::bench::SUBJECTS;
 use runner::commands::options::{Outcome, Range, Source, Work};
-use runner::commands::{bench, guest, linux, multikernel, takeover};
+use runner::commands::{bench, guest, linux, multikernel, pool, soak, takeover};
+use runner::multikernel::kernel::Kind;
+use runner::multikernel::places;
 use runner::qemu::AccelChoice;
 use runner::qemu::machine::MOST_MIB;
 use runner::setup::Flavour;
@@ -41,13 +43,9 @@ use instead.";
 const MULTIKERNEL_AFTER: &str = "\
 With --exec, the guests run, and own the branches guest (or guest0, guest1, ...), before the commands do;
 with --guest-exec, each guest's shell runs those commands at the same time, and what they print follows
-what Linux's print. In Linux, 'daxfs-mk' talks to the guests: daxfs-mk run -p 0 'ls /'. With --interactive
-they are loaded by hand; what the runner brings is in /run/runner:
-
-    insmod /run/runner/modules/daxfs_mk.ko ranges=64M@0x30000000
-    daxfs-mk load -k /run/runner/daxfs-guest -o $DAXFS_RANGE,branch=guest
-    daxfs-mk start --cpu 1
-    daxfs-mk console
+what Linux's print. In Linux, 'daxfs-mk' talks to the guests: daxfs-mk run -p 0 'ls /', or, with
+--interactive, daxfs-mk console. What the runner brings is in /run/runner. With --watch, Tab goes from one
+part of the view to the next, which then gets what is typed; q ends.
 
 Exit status: 0 only if every step of the demonstration was right; else as for linux.";
 
@@ -70,8 +68,12 @@ pub enum Command {
     /// Measure the file system in Linux, beside tmpfs, ext4 with DAX, erofs and overlayfs
     #[command(after_help = BENCH_AFTER)]
     Bench(BenchArgs),
+    /// Run machines that share memory, kill one after another while they work, and have the others carry on
+    Pool(PoolArgs),
     /// Kill kernels that save checkpoints, and have the next one find the last
     Takeover(TakeoverArgs),
+    /// Kill kernels of all kinds while they work on one range, and verify all they have committed
+    Soak(SoakArgs),
     /// Set up everything a run needs, and say where it is
     Setup {
         /// Also what `linux` needs
@@ -279,11 +281,14 @@ pub struct MultikernelArgs {
     #[arg(long, value_parser = size)]
     size: Option<u64>,
     /// Guest kernels
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(multikernel::MOST_GUESTS)))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(places::MOST)))]
     guests: u32,
     /// Commands for each guest's shell
     #[arg(long, value_name = "COMMANDS", conflicts_with = "interactive")]
     guest_exec: Option<String>,
+    /// Show everything in a live view: what is told or printed, the guests' consoles, the shared range
+    #[arg(long, conflicts_with = "interactive")]
+    watch: bool,
     /// Boot the Linux that checks itself (KASAN, lockdep, ...)
     #[arg(long)]
     kernel_debug: bool,
@@ -306,6 +311,7 @@ impl MultikernelArgs {
             size: self.size,
             guests: self.guests,
             guest_exec: self.guest_exec.clone(),
+            watch: self.watch,
             flavour: flavour(self.kernel_debug),
             log: self.kernel_log.clone(),
             accel: self.work.accel,
@@ -360,7 +366,45 @@ impl BenchArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct PoolArgs {
+    /// The hosts' kernels (guest, linux): two at least
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind, default_value = "guest,linux")]
+    kernels: Vec<Kind>,
+    /// How many hosts are killed
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Bytes of the shared range, with K, M or G
+    #[arg(long, value_parser = size, default_value = "32M")]
+    size: u64,
+    /// What executes the machines' instructions
+    #[arg(long, value_enum, default_value_t)]
+    accel: AccelChoice,
+    /// Show QEMU's command line, and Linux's log
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl PoolArgs {
+    /// What the arguments mean together.
+    pub fn options(&self) -> pool::Options {
+        pool::Options {
+            kernels: self.kernels.clone(),
+            rounds: self.rounds,
+            size: self.size,
+            accel: self.accel,
+            verbose: self.verbose,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct TakeoverArgs {
+    /// The kernels, one after another (guest, linux); the first follows the last
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind, default_value = "guest")]
+    kernels: Vec<Kind>,
+    /// Have the next kernel run, and wait, while one is killed
+    #[arg(long)]
+    standby: bool,
     /// How many kernels are killed
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -375,7 +419,60 @@ pub struct TakeoverArgs {
 impl TakeoverArgs {
     /// What the arguments mean together.
     pub fn options(&self) -> takeover::Options {
-        takeover::Options { rounds: self.rounds, accel: self.accel, verbose: self.verbose }
+        takeover::Options {
+            kernels: self.kernels.clone(),
+            rounds: self.rounds,
+            standby: self.standby,
+            accel: self.accel,
+            verbose: self.verbose,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SoakArgs {
+    /// How long; the last machine ends in order, which takes its time
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = minutes)]
+    minutes: f64,
+    /// Guest kernels beside Linux
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(places::MOST)))]
+    guests: u32,
+    /// Boot the Linux that checks itself (KASAN, lockdep, ...)
+    #[arg(long)]
+    kernel_debug: bool,
+    /// Chooses the moments of the kills
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Print the counts for programs
+    #[arg(long)]
+    json: bool,
+    /// What executes the machine's instructions
+    #[arg(long, value_enum, default_value_t)]
+    accel: AccelChoice,
+    /// Show QEMU's command line and all of Linux's log
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl SoakArgs {
+    /// What the arguments mean together.
+    pub fn options(&self) -> soak::Options {
+        soak::Options {
+            time: Duration::from_secs_f64(self.minutes * 60.0),
+            guests: self.guests,
+            flavour: flavour(self.kernel_debug),
+            seed: self.seed,
+            json: self.json,
+            accel: self.accel,
+            verbose: self.verbose,
+        }
+    }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if (0.0..=100_000.0).contains(&minutes) => Ok(minutes),
+        _ => Err("a number of minutes".into()),
     }
 }
 
@@ -409,6 +506,11 @@ fn size(text: &str) -> Result<u64, String> {
         Some(0) | None => Err("a number of bytes above 0, with K, M or G if you like".into()),
         Some(bytes) => Ok(bytes),
     }
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    let known = [Kind::Guest, Kind::Linux].into_iter().find(|kind| kind.to_string() == text);
+    known.ok_or_else(|| "guest or linux".into())
 }
 
 fn subject(text: &str) -> Result<&'static str, String> {

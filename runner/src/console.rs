@@ -3,8 +3,9 @@
 //! Colours only on a terminal, and not where NO_COLOR is set.
 
 use crate::setup::Report;
-use clap::builder::styling::{AnsiColor, Color, Style};
+use clap::builder::styling::{AnsiColor, Style};
 use std::fmt::{self, Display};
+use std::io::Write;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -24,6 +25,11 @@ impl Report for Lines {
     }
 }
 
+/// That a machine is started once more.
+pub fn emulator_stuck() {
+    anstream::eprintln!("{DIM}runner: the emulator is stuck: starting the machine again{DIM:#}");
+}
+
 /// A line of the guest's console.
 pub fn guest_line(line: &str) {
     anstream::eprintln!("{DIM}guest:{DIM:#} {line}");
@@ -32,17 +38,6 @@ pub fn guest_line(line: &str) {
 /// A line of Linux's log.
 pub fn linux_line(line: &str) {
     anstream::eprintln!("{DIM}linux:{DIM:#} {line}");
-}
-
-/// A heading of the demonstration.
-pub fn heading(text: impl Display) {
-    let style = BOLD.fg_color(Some(AnsiColor::Cyan.into()));
-    anstream::println!("\n{style}{text}{style:#}");
-}
-
-/// An explanation under a heading.
-pub fn explain(text: impl Display) {
-    anstream::println!("{DIM}{text}{DIM:#}");
 }
 
 /// Who is talking.
@@ -57,13 +52,16 @@ pub enum Who {
 }
 
 impl Who {
-    /// The style of what is said about it.
-    const fn style(self) -> Style {
-        match self {
-            Self::Only => BOLD,
-            Self::Linux => BOLD.fg_color(Some(Color::Ansi(AnsiColor::Yellow))),
-            Self::Guest(_) => BOLD.fg_color(Some(Color::Ansi(AnsiColor::Magenta))),
-        }
+    /// The style of what it says.
+    fn style(self) -> Style {
+        const GUESTS: [AnsiColor; 4] =
+            [AnsiColor::Magenta, AnsiColor::Blue, AnsiColor::Green, AnsiColor::Cyan];
+        let color = match self {
+            Self::Only => return Style::new(),
+            Self::Linux => AnsiColor::Yellow,
+            Self::Guest(place) => GUESTS[place as usize % GUESTS.len()],
+        };
+        Style::new().fg_color(Some(color.into()))
     }
 }
 
@@ -77,19 +75,89 @@ impl Display for Who {
     }
 }
 
-/// A command that somebody is about to run.
-pub fn command(who: Who, text: impl Display) {
-    let style = who.style();
-    match who {
-        Who::Only => anstream::println!("  {style}$ {text}{style:#}"),
-        _ => anstream::println!("  {style}{who}${style:#} {BOLD}{text}{BOLD:#}"),
+/// Where something is told. Whoever does not listen any more is not told, and that is no error.
+pub struct Teller(Box<dyn Write + Send>);
+
+impl Teller {
+    /// Standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self(Box::new(anstream::stdout()))
+    }
+
+    /// Somewhere else, where colours can be shown.
+    pub fn to(writer: impl Write + Send + 'static) -> Self {
+        Self(Box::new(writer))
+    }
+
+    fn tell(&mut self, text: fmt::Arguments<'_>) {
+        let _ = self.0.write_fmt(text).and_then(|()| self.0.flush());
+    }
+
+    /// A heading of a demonstration.
+    pub fn heading(&mut self, text: impl Display) {
+        let style = BOLD.fg_color(Some(AnsiColor::Cyan.into()));
+        self.tell(format_args!("\n{style}{text}{style:#}\n"));
+    }
+
+    /// An explanation under a heading.
+    pub fn explain(&mut self, text: impl Display) {
+        self.tell(format_args!("{DIM}{text}{DIM:#}\n"));
+    }
+
+    /// A command that somebody is about to run.
+    pub fn command(&mut self, who: Who, text: impl Display) {
+        let style = who.style();
+        match who {
+            Who::Only => self.tell(format_args!("  {BOLD}$ {text}{BOLD:#}\n")),
+            _ => {
+                let who = who.to_string();
+                self.tell(format_args!("{style}{who:>8} ${style:#} {BOLD}{text}{BOLD:#}\n"));
+            }
+        }
+    }
+
+    /// A line that a command has printed.
+    pub fn line(&mut self, who: Who, text: &str) {
+        let style = who.style();
+        match who {
+            Who::Only => self.tell(format_args!("    {text}\n")),
+            _ => self.tell(format_args!("{style}{:>10}{style:#} {text}\n", '|')),
+        }
+    }
+
+    /// That something was checked and is right.
+    pub fn right(&mut self, text: impl Display) {
+        let style = Style::new().fg_color(Some(AnsiColor::Green.into()));
+        self.tell(format_args!("  {style}ok{style:#} {text}\n"));
+    }
+
+    /// That something is wrong.
+    pub fn wrong(&mut self, text: impl Display) {
+        let style = BOLD.fg_color(Some(AnsiColor::Red.into()));
+        self.tell(format_args!("  {style}wrong{style:#} {text}\n"));
     }
 }
 
-/// That something was checked and is right.
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Teller")
+    }
+}
+
+/// A heading of a demonstration, on standard output.
+pub fn heading(text: impl Display) {
+    Teller::stdout().heading(text);
+}
+
+/// An explanation under a heading, on standard output.
+pub fn explain(text: impl Display) {
+    Teller::stdout().explain(text);
+}
+
+/// That something was checked and is right, on standard output.
 pub fn right(text: impl Display) {
-    let style = Style::new().fg_color(Some(AnsiColor::Green.into()));
-    anstream::println!("  {style}ok{style:#} {text}");
+    Teller::stdout().right(text);
 }
 
 /// Why the runner fails.

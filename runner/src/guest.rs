@@ -19,6 +19,16 @@ use tempfile::NamedTempFile;
 /// Lines of the console that are kept for a message about a failure.
 const KEPT_LINES: usize = 12;
 
+/// Where the console is.
+enum Console<'a> {
+    /// Messages on standard error, and on standard output what the commands of this script print.
+    Script(&'a Path),
+    /// The terminal.
+    Terminal,
+    /// Standard input and output.
+    Pipes,
+}
+
 /// What a run needs.
 #[derive(Debug)]
 pub struct Run<'a> {
@@ -89,12 +99,24 @@ impl Run<'_> {
         self.started(text, Stdio::null())
     }
 
+    /// Starts a shell that talks through the process's standard input and output, for
+    /// [`crate::multikernel::kernel`]. Standard error has QEMU's messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`].
+    pub fn serve(&self) -> Result<Process> {
+        let mut command = self.command(&Console::Pipes);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process::start(command)
+    }
+
     fn started(&self, text: &str, messages: Stdio) -> Result<(Process, NamedTempFile)> {
         let failed = |reason| Error::System { action: "make a temporary file", reason };
         let mut file = NamedTempFile::new().map_err(failed)?;
         // An empty script would be none at all.
         writeln!(file, "{text}").map_err(failed)?;
-        let mut command = self.command(Some(file.path()));
+        let mut command = self.command(&Console::Script(file.path()));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(messages);
         Ok((Process::start(command)?, file))
     }
@@ -105,7 +127,7 @@ impl Run<'_> {
     ///
     /// As [`Self::script`].
     pub fn interactive(&self, signals: &Signals) -> Result<u8> {
-        let command = self.command(None);
+        let command = self.command(&Console::Terminal);
         let terminal = Terminal::remember();
         let mut process = Process::start(command)?;
         let ended = process.wait(signals, self.timeout);
@@ -122,35 +144,30 @@ impl Run<'_> {
         let failed = |reason| Error::System { action: "make a temporary file", reason };
         let mut script = NamedTempFile::new().map_err(failed)?;
         script.write_all(b"halt 0\n").map_err(failed)?;
-        let mut command = self.command(Some(script.path()));
+        let mut command = self.command(&Console::Script(script.path()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let Ok(mut process) = Process::start(command) else { return Ok(false) };
         Ok(match process.wait(&Signals::ignored(), self.timeout)? {
-            Ended::Left(status) => {
-                let code = status.code().and_then(|code| u8::try_from(code).ok());
-                code.and_then(ExitStatus::from_qemu) == Some(ExitStatus::Shell(0))
-            }
+            Ended::Left(status) => said(status) == Some(ExitStatus::Shell(0)),
             Ended::TimedOut | Ended::Signal(_) => false,
         })
     }
 
-    /// QEMU's command line. With a script, standard output carries what its commands print, and
-    /// standard error the kernel's messages; else the terminal has both.
-    fn command(&self, script: Option<&Path>) -> Command {
+    /// QEMU's command line.
+    fn command(&self, console: &Console<'_>) -> Command {
         let shape = Shape::new(self.accel, 1, self.own_mib);
         let mut machine = Machine::new(self.qemu, shape, self.memory);
         let separator = if self.options.is_empty() { "" } else { "," };
         let (size, options) = (self.memory.size(), self.options);
         let line = format!("phys={SHARED_PHYS:#x},size={size:#x}{separator}{options}");
         machine.kernel(&self.guest.elf, &line);
-        match script {
-            Some(script) => {
-                machine.initrd(script).serial(Stream::Messages).serial(Stream::Output);
+        match console {
+            Console::Script(script) => {
+                machine.initrd(script).serial(Stream::Messages).serial(Stream::Output)
             }
-            None => {
-                machine.serial(Stream::Terminal);
-            }
-        }
+            Console::Terminal => machine.serial(Stream::Terminal),
+            Console::Pipes => machine.serial(Stream::Both),
+        };
         machine.arg("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
         let command = machine.into_command();
         if self.verbose {
@@ -168,22 +185,35 @@ impl Run<'_> {
             Ended::Signal(signal) => return Err(Error::Interrupted { signal }),
             Ended::Left(status) => status,
         };
-        let code = status.code().and_then(|code| u8::try_from(code).ok());
-        match code.and_then(ExitStatus::from_qemu) {
-            Some(ExitStatus::Shell(status)) => {
-                if self.quiet && status != 0 {
-                    last.iter().for_each(|line| console::guest_line(line));
-                }
-                Ok(status)
-            }
-            Some(ExitStatus::Panic) => Err(Error::Panic { last: self.unseen(last) }),
-            Some(ExitStatus::Exception) => Err(Error::Exception { last: self.unseen(last) }),
-            None => Err(Error::Died { status, last: self.unseen(last) }),
+        let last = self.unseen(last);
+        if let Some(ExitStatus::Shell(1..)) = said(status) {
+            last.iter().for_each(|line| console::guest_line(line));
         }
+        left(status, last)
     }
 
     /// Lines that were not shown while they came.
     fn unseen(&self, last: Vec<String>) -> Vec<String> {
         if self.quiet { last } else { Vec::new() }
+    }
+}
+
+/// What the kernel said by the status of its QEMU, if it did.
+fn said(status: std::process::ExitStatus) -> Option<ExitStatus> {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.and_then(ExitStatus::from_qemu)
+}
+
+/// The shell's status of a kernel whose QEMU has left with `status`. `last` are lines of its console.
+///
+/// # Errors
+///
+/// [`Error::Panic`], [`Error::Exception`], [`Error::Died`].
+pub fn left(status: std::process::ExitStatus, last: Vec<String>) -> Result<u8> {
+    match said(status) {
+        Some(ExitStatus::Shell(status)) => Ok(status),
+        Some(ExitStatus::Panic) => Err(Error::Panic { last }),
+        Some(ExitStatus::Exception) => Err(Error::Exception { last }),
+        None => Err(Error::Died { status, last }),
     }
 }

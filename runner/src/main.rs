@@ -5,7 +5,7 @@
 mod cli;
 
 use clap::Parser;
-use runner::commands::{bench, demo, guest, linux, multikernel, prepare, takeover};
+use runner::commands::{bench, demo, guest, linux, multikernel, pool, prepare, soak, takeover};
 use runner::console::{self, Lines};
 use runner::error::Result;
 use runner::setup::Flavour;
@@ -38,7 +38,9 @@ fn run(cli: &cli::Cli) -> Result<u8> {
         Some(cli::Command::Linux(args)) => linux::run(&args.options(), &report),
         Some(cli::Command::Multikernel(args)) => multikernel::run(&args.options(), &report),
         Some(cli::Command::Bench(args)) => bench::run(&args.options(), &report).map(|()| 0),
+        Some(cli::Command::Pool(args)) => pool::run(&args.options(), &report).map(|()| 0),
         Some(cli::Command::Takeover(args)) => takeover::run(&args.options(), &report).map(|()| 0),
+        Some(cli::Command::Soak(args)) => soak::run(&args.options(), &report).map(|()| 0),
         Some(cli::Command::Guest(args)) => guest::run(&args.options(), &report),
     }
 }

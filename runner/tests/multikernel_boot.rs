@@ -4,6 +4,8 @@
 //! the end.
 
 mod common;
+#[path = "common/machine.rs"]
+mod machine;
 
 use common::{errors, status};
 use runner::setup::{self, Cache};
@@ -15,11 +17,18 @@ use std::sync::OnceLock;
 fn guest() -> &'static PathBuf {
     static GUEST: OnceLock<PathBuf> = OnceLock::new();
     GUEST.get_or_init(|| {
+        machine::needed();
         let cache = Cache::open().unwrap();
         let first = common::runner(&["linux", "--exec", "true"]).status().unwrap();
         assert!(first.success(), "{first}");
         setup::guest(&cache, &()).unwrap().elf
     })
+}
+
+/// The program that measures Linux's side of latencies. It is built with the tools.
+fn latency() -> PathBuf {
+    let tools = setup::programs(&Cache::open().unwrap(), &()).unwrap().tools;
+    tools[0].with_file_name("daxfs-latency")
 }
 
 /// What all scripts begin with: places of 64 MiB from 768 MiB on, one for each processor but the first.
@@ -42,11 +51,23 @@ const BEGIN: &str = r#"
 /// Runs a script on Linux with so many processors.
 fn linux(cpus: u32, append: &str, script: &str) -> Output {
     let add = format!("{}:/daxfs-guest", guest().display());
+    let measure = format!("{}:/usr/bin/daxfs-latency", latency().display());
     let append = format!("memmap={}M$0x30000000 no_ipi_broadcast=1 {append}", 64 * (cpus - 1));
     let (cpus, script) = (cpus.to_string(), format!("{BEGIN}\n{script}"));
-    let arguments =
-        ["linux", "--timeout", "900", "--cpus", &cpus, "--append", &append, "--add", &add];
-    common::runner(&[&arguments[..], &["--exec", &script]].concat()).output().unwrap()
+    let arguments = [
+        "linux",
+        "--timeout",
+        "1800",
+        "--cpus",
+        &cpus,
+        "--append",
+        &append,
+        "--add",
+        &add,
+        "--add",
+        &measure,
+    ];
+    common::runner(&[&arguments[..], flavour(), &["--exec", &script]].concat()).output().unwrap()
 }
 
 /// What a script prints that succeeds.
@@ -230,20 +251,42 @@ fn three_kernels_and_linux_each_own_a_branch() {
     );
 }
 
+/// Which Linux: `DAXFS_KERNEL=debug` asks for the one that checks itself.
+fn flavour() -> &'static [&'static str] {
+    match std::env::var("DAXFS_KERNEL").as_deref() {
+        Ok("debug") => &["--kernel-debug"],
+        _ => &[],
+    }
+}
+
 /// How often a kernel is killed; `DAXFS_KILLS` asks for more.
 fn kills() -> u32 {
     std::env::var("DAXFS_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
 }
 
+/// What the kernel that is killed does: a bit of everything, and little but commits, renames and
+/// compactions. It says before what it is going to do: `c`, `r`, `k`, and `o` for all else.
+const LOADS: &str = r#"
+        for n in $(seq 1 300); do
+            echo "mkdir -p /load/d$n; fill /load/d$n/a 300000 $n; write /load/d$n/b text; mv /load/d$n/b /load/c"
+            echo "branch create work; fill /load/e 200000 $n; rm /load/c; append /load/f text"
+            echo "echo c; branch commit; echo o"
+            echo "truncate /load/e 100; rm -r /load/d$n; branch create work; fill /load/e 5000 $n; branch abort"
+        done >/tmp/mixed
+        echo "mkdir /load; touch /load/e" >/tmp/ends
+        for n in $(seq 1 1000); do
+            echo "branch create work; mv /load/e /load/g; echo c; branch commit; echo o"
+            echo "branch create work; touch /load/n$n; echo c; branch commit"
+            echo "echo r; mv /load/g /load/h; mv /load/n$n /load/g; mv /load/h /load/e; echo o"
+            [ $((n % 3)) != 0 ] || echo "echo k; branch compact; echo o"
+        done >>/tmp/ends
+"#;
+
 #[test]
 fn a_kernel_killed_at_any_moment_leaves_linux_working_and_no_trace() {
     let script = r#"
         processors 1
-        for n in $(seq 1 300); do
-            echo "mkdir -p /load/d$n; fill /load/d$n/a 300000 $n; write /load/d$n/b text; mv /load/d$n/b /load/c"
-            echo "branch create work; fill /load/e 200000 $n; rm /load/c; append /load/f text; branch commit"
-            echo "truncate /load/e 100; rm -r /load/d$n; branch create work; fill /load/e 5000 $n; branch abort"
-        done >/tmp/load
+        LOADS
         begin() { try mount -t daxfs -o $DAXFS_RANGE,rw,branch=linux,parent=main none /mnt; mkdir /mnt/own; }
         begin
         free=$(stat -f -c %f /mnt)
@@ -257,14 +300,26 @@ fn a_kernel_killed_at_any_moment_leaves_linux_working_and_no_trace() {
             done
             echo $n >/tmp/rounds
         ) 2>/tmp/damage-said &
-        try daxfs-mk load --kernel /daxfs-guest -o $DAXFS_RANGE,branch=guest,nokeep --script /tmp/load
+        boot=0 c=0 r=0 k=0 o=0
         for kill in $(seq 1 KILLS); do
-            try daxfs-mk start --cpu 1 --no-wait
+            # One of four is killed while it boots, or soon after.
+            load=/tmp/ends wait=
+            case $((kill % 4)) in
+                0) load=/tmp/mixed ;;
+                1) wait=--no-wait ;;
+            esac
+            try daxfs-mk load --kernel /daxfs-guest -o $DAXFS_RANGE,branch=guest,nokeep --script $load
+            try daxfs-mk start --cpu 1 $wait
             usleep $(($(od -An -N2 -tu2 /dev/urandom) * 4))
             try daxfs-mk stop
             [ ! -e /tmp/damage ] || fail "$(cat /tmp/damage /tmp/damage-said)"
             daxfs-branch list -m /mnt >/tmp/branches || fail "list"
             ! grep -q 'guest\|work' /tmp/branches || fail "after kill $kill: $(cat /tmp/branches)"
+            daxfs-mk console --so-far >/tmp/said
+            ! grep -vx '[crko]' /tmp/said || fail "complaints"
+            in=$(tail -n 1 /tmp/said)
+            in=${in:-boot}
+            eval "$in=\$(($in + 1))"
         done
         touch /tmp/enough
         wait
@@ -278,11 +333,111 @@ fn a_kernel_killed_at_any_moment_leaves_linux_working_and_no_trace() {
             [ "$now" != "$free" ] || break
             sleep 1
         done
+        echo "killed KILLS times: in a commit $c, in renames $r, in a compaction $k, elsewhere $o, before that $boot"
         echo "$(cat /tmp/rounds) rounds of Linux's; free $free, now $now"
         is "$now" "$free"
+        [ $((c * r * k)) -gt 0 ] || fail "not killed where it matters"
         try umount /mnt
         try mount -t daxfs -o $DAXFS_RANGE,validate none /mnt
     "#;
-    let output = printed(2, "", &script.replace("KILLS", &kills().to_string()));
-    println!("{output}");
+    let script = script.replace("LOADS", LOADS).replace("KILLS", &kills().to_string());
+    println!("{}", printed(2, "", &script));
+}
+
+/// The middle one and the least of some numbers.
+fn middle(numbers: &[f64]) -> (f64, f64) {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    (sorted[sorted.len() / 2], sorted[0])
+}
+
+#[test]
+fn latencies_between_kernels_are_measured() {
+    let output = printed(
+        3,
+        "",
+        r#"
+        ranges=
+        echo 0 >/sys/devices/system/cpu/cpu2/online
+        try insmod /lib/modules/daxfs_mk.ko ranges=64M@0x30000000
+        begin() { try mount -t daxfs -o $DAXFS_RANGE,rw,branch=linux,parent=main none /mnt; touch /mnt/f; }
+        looking() { until grep -q looking $1; do :; done; }
+        times="1 2 3 4 5 6 7 8 9 10 11"
+        for n in $times; do echo "unit $(daxfs-latency bounce)"; done
+
+        for n in $times; do
+            for validate in "" ,validate; do
+                try daxfs-mk load -k /daxfs-guest -o $DAXFS_RANGE,branch=start,nokeep$validate
+                echo "start$validate $(daxfs-mk start --cpu 2 --timing | grep -o '[0-9.]*' | tr '\n' ' ')"
+                try daxfs-mk stop
+            done
+        done
+
+        # The guest commits, Linux looks.
+        try daxfs-mk load -k /daxfs-guest -o $DAXFS_RANGE,branch=guest
+        try daxfs-mk start --cpu 2
+        for n in $times; do
+            begin
+            daxfs-latency stale /mnt/f >/tmp/stale &
+            looking /tmp/stale
+            committed=$(try daxfs-mk run "touch /f; bench commit")
+            wait
+            echo "guest-linux $committed $(tail -n 1 /tmp/stale)"
+            try daxfs-mk run "branch create guest"
+            try umount /mnt
+        done
+        try daxfs-mk stop
+
+        # Linux commits, the guest looks.
+        for n in $times; do
+            begin
+            try daxfs-mk load -k /daxfs-guest -o $DAXFS_RANGE,branch=guest,nokeep
+            try daxfs-mk start --cpu 2
+            daxfs-mk run "touch /f; bench stale /f" >/tmp/stale &
+            looking /tmp/stale
+            committed=$(try daxfs-latency commit /mnt)
+            wait
+            echo "linux-guest $committed $(tail -n 1 /tmp/stale)"
+            try umount /mnt
+            try daxfs-mk stop
+        done
+        "#,
+    );
+    let rows = |what: &str| -> Vec<Vec<f64>> {
+        let rows = output.lines().filter_map(|line| line.strip_prefix(what)?.strip_prefix(' '));
+        rows.map(|row| row.split_whitespace().map(|word| word.parse().unwrap()).collect()).collect()
+    };
+    let column = |what: &str, of: &dyn Fn(&[f64]) -> f64| {
+        let numbers: Vec<f64> = rows(what).iter().map(|row| of(row)).collect();
+        assert_eq!(numbers.len(), 11, "{output}");
+        middle(&numbers)
+    };
+    let [(bounce, _), (load, _), (microsecond, _)] =
+        [0, 1, 2].map(|n| column("unit", &move |row: &[f64]| row[n]));
+    println!(
+        "a line from processor to processor: {:.0} ns; an atomic load: {:.1} ns",
+        bounce / microsecond * 1e3,
+        load / microsecond * 1e3
+    );
+    for what in ["guest-linux", "linux-guest"] {
+        for (part, from) in [("from before the commit", 0), ("from its end", 1)] {
+            let (usual, least) = column(what, &|row| (row[2] - row[from]) / microsecond);
+            println!(
+                "{what}, {part}: {usual:.0} us ({least:.0}), {:.0} bounces",
+                usual * microsecond / bounce
+            );
+        }
+        let (commit, _) = column(what, &|row| (row[1] - row[0]) / microsecond);
+        let (look, _) = column(what, &|row| row[3] / microsecond);
+        println!("{what}: the commit takes {commit:.0} us, a look {look:.1} us");
+        // It has seen it after it was begun.
+        assert!(column(what, &|row| row[2] - row[0]).1 > 0.0, "{output}");
+    }
+    for what in ["start", "start,validate"] {
+        let names = ["the ioctl is done", "running", "first byte", "mounted"];
+        for (n, name) in names.into_iter().enumerate() {
+            let (usual, least) = column(what, &|row| row[n]);
+            println!("{what}, until {name}: {usual:.1} ms ({least:.1})");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use daxfs_format::branch::BranchRecord;
 use daxfs_format::coordination::{CoordinationBlock, MEMBER_SIZE, MemberRecord};
 use daxfs_format::extension::{EXTENSION_OFFSET, ExtensionHeader};
 use daxfs_format::log::{
-    Create, Delete, EntryHeader, EntryType, Extent, Inode, Link, NameEntry, NewFlags, Owner,
+    Create, Delete, EntryHeader, EntryType, Extent, Hole, Inode, Link, NameEntry, NewFlags, Owner,
     Rename, Setattr, SetattrValid, SnapshotEnd, Symlink, Times, Truncate, Write, WriteFlags,
 };
 use daxfs_format::mode::FileType;
@@ -341,6 +341,9 @@ impl Catalogue<'_> {
             }
             EntryType::Truncate => {
                 fields!(self, s, at, Truncate { new_size });
+            }
+            EntryType::Hole => {
+                fields!(self, s, at, Hole { offset, len });
             }
             EntryType::Rename => {
                 fields!(

@@ -19,6 +19,7 @@ pub enum Operation {
     Write(Path, (usize, usize), u8),
     Append(Path, usize, u8),
     Truncate(Path, usize),
+    Punch(Path, (usize, usize)),
     Chmod(Path, u32),
     Chown(Path, u32, u32),
     Unlink(Path),
@@ -78,6 +79,14 @@ impl Operation {
                 tree.find(path)?;
                 may_write?;
                 tree.file_mut(path)?.resize(*size, 0);
+                Ok(())
+            }
+            Self::Punch(path, (offset, len)) => {
+                tree.find(path)?;
+                may_write?;
+                let content = tree.file_mut(path)?;
+                let end = content.len().min(offset + len);
+                content[(*offset).min(end)..end].fill(0);
                 Ok(())
             }
             Self::Chmod(path, mode) => {
@@ -167,6 +176,9 @@ impl Operation {
             }
             Self::Truncate(path, size) => {
                 set(path, SetAttributes { size: Some(*size as u64), ..Default::default() })
+            }
+            Self::Punch(path, (offset, len)) => {
+                mount.punch(find(path)?, *offset as u64, *len as u64).map(|_| ())
             }
             Self::Chmod(path, mode) => {
                 set(path, SetAttributes { mode: Some(*mode), ..Default::default() })

@@ -129,3 +129,81 @@ fn a_file_that_was_cut_shows_zeros_behind_its_end_in_its_last_page() {
     assert_eq!(page[100..], [0; PAGE as usize - 100]);
     assert_eq!(page[..100], world.content(base));
 }
+
+#[test]
+fn a_hole_gives_the_space_of_its_pages_back() {
+    let world = World::new();
+    let free = |world: &World| world.mount.statfs().unwrap().free_blocks;
+    let ino = world.file(b"file");
+    let mut wanted: Vec<u8> = (0..100 * PAGE).map(|i| (i % 251) as u8).collect();
+    assert_eq!(world.mount.write(ino, 0, &wanted).unwrap(), wanted.len());
+    let (full, blocks) = (free(&world), world.mount.getattr(ino).unwrap().blocks);
+    // Pages 1 to 89, and parts of the pages before and behind.
+    let hole = 100..90 * PAGE as usize + 50;
+    let told = world.mount.punch(ino, hole.start as u64, hole.len() as u64).unwrap();
+    wanted[hole].fill(0);
+    assert_eq!((told.size, told.blocks), (100 * PAGE, blocks - 89 * 8));
+    assert_eq!(world.content(ino), wanted);
+    assert_eq!(free(&world), full + 89);
+    assert_eq!(world.mount.seek(ino, 0, Seek::Hole).unwrap(), Some(PAGE));
+    assert_eq!(world.mount.seek(ino, PAGE, Seek::Data).unwrap(), Some(90 * PAGE));
+    let world = world.again();
+    assert_eq!(world.content(ino), wanted);
+    assert_eq!(world.mount.getattr(ino).unwrap().blocks, blocks - 89 * 8);
+    // It can be written to again.
+    world.mount.write(ino, 50 * PAGE, b"back").unwrap();
+    wanted[50 * PAGE as usize..][..4].copy_from_slice(b"back");
+    assert_eq!(world.again().content(ino), wanted);
+}
+
+#[test]
+fn a_hole_hides_what_the_base_has_there() {
+    // In the middle it is zeros that are stored, at the end nothing.
+    let world = World::new();
+    let ino = Ino::new(ino::DIR_FILE);
+    let mut wanted = world.content(ino);
+    let size = wanted.len() as u64;
+    assert!(size > 2 * PAGE);
+    world.mount.punch(ino, 4000, size).unwrap();
+    wanted[4000..].fill(0);
+    assert_eq!(world.content(ino), wanted);
+    assert_eq!(world.mount.seek(ino, 0, Seek::Hole).unwrap(), Some(PAGE));
+    // The first page was copied, and nothing else.
+    assert_eq!(world.mount.getattr(ino).unwrap().blocks, PAGE / 512);
+    let world = world.again();
+    world.mount.punch(ino, 10, 20).unwrap();
+    wanted[10..30].fill(0);
+    assert_eq!(world.again().content(ino), wanted);
+}
+
+#[test]
+fn a_hole_can_be_made_when_nothing_is_left() {
+    let world = World::new();
+    let ino = world.file(b"file");
+    world.mount.write(ino, 0, &[5; 40 * PAGE as usize]).unwrap();
+    world.fill();
+    world.mount.punch(ino, PAGE, 30 * PAGE).unwrap();
+    let mut wanted = vec![5; 40 * PAGE as usize];
+    wanted[PAGE as usize..31 * PAGE as usize].fill(0);
+    assert_eq!(world.content(ino), wanted);
+    // What it gave back can be used.
+    world.mount.write(ino, 2 * PAGE, &[6; 8 * PAGE as usize]).unwrap();
+    wanted[2 * PAGE as usize..10 * PAGE as usize].fill(6);
+    assert_eq!(world.again().content(ino), wanted);
+}
+
+/// What a kernel does with a file whose pages it has given to a process.
+#[test]
+fn a_file_that_was_stored_to_through_a_mapping_is_modified() {
+    let world = World::new();
+    let ino = world.file(b"file");
+    world.mount.write(ino, 0, &[1; PAGE as usize]).unwrap();
+    let before = world.mount.getattr(ino).unwrap();
+    world.mount.own_page(ino, 0, |_| ()).unwrap();
+    world.mount.stored(ino).unwrap();
+    let now = world.mount.getattr(ino).unwrap();
+    assert!(now.mtime > before.mtime && now.ctime > before.ctime, "{now:?}");
+    // Also for those who come later, though no entry of the log was written for the store itself.
+    let again = world.again();
+    assert_eq!(again.mount.getattr(ino).unwrap().mtime, now.mtime);
+}

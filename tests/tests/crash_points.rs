@@ -568,6 +568,12 @@ fn removal_and_truncation_happen_or_do_not() {
         mount.setattr(ino, &changes).unwrap();
     };
     cut_everywhere("truncate", None, prepare, truncate, NEVER);
+    let punch = |mount: &TestMount| {
+        let ino = mount.lookup(Ino::ROOT, b"data").unwrap().ino;
+        // Whole pages: one entry.
+        mount.punch(ino, 8192, 500 * 1024).unwrap();
+    };
+    cut_everywhere("punch", None, prepare, punch, NEVER);
 }
 
 #[test]

@@ -488,6 +488,47 @@ fn a_kept_branch_of_a_dead_member_is_there_for_others_once_the_death_is_confirme
 }
 
 #[test]
+fn the_death_of_a_kernel_is_confirmed_without_harm_to_the_others() {
+    let image = Image::new();
+    let (survivor, dead, reader) =
+        (image.writer("survivor"), image.writer("dead"), image.reader("main"));
+    put(&survivor, "/f", b"lives");
+    let before = free_segments(&survivor);
+    put(&dead, "/f", &[1; 2_000_000]);
+    let kernel_of = |index| {
+        let mut kernel = None;
+        let mut look = |member: &daxfs::MemberInfo| {
+            if member.index == MemberIndex::new(index) {
+                kernel = Some(member.identity.kernel);
+            }
+        };
+        image.volume().members(&mut look).unwrap();
+        kernel.unwrap()
+    };
+    let kernel = kernel_of(1);
+    drop(dead);
+    assert_eq!(image.volume().reap_kernel(kernel).unwrap(), 1);
+    assert_eq!(image.volume().reap_kernel(kernel).unwrap(), 0, "it is gone");
+    survivor.tick(10).unwrap();
+    reader.tick(10).unwrap();
+    assert_eq!(errno(survivor.switch(&name("dead"))), Errno::ENOENT, "its branch has ended");
+    survivor.tick(11).unwrap();
+    assert!(free_segments(&survivor) >= before, "its space is back, no lease has passed");
+    assert_eq!(get(&survivor, "/f").unwrap(), b"lives");
+    put(&survivor, "/g", b"goes on");
+    assert_eq!(get(&reader, "/dir/file").unwrap(), [b'x'; 10_000]);
+
+    // Whoever takes the place is somebody else.
+    let next = image.writer("next");
+    assert_ne!(kernel_of(1), kernel);
+    assert_eq!(image.volume().reap_kernel(kernel).unwrap(), 0);
+    put(&next, "/f", b"next");
+    next.commit().unwrap();
+    assert_eq!(errno(survivor.create(Ino::ROOT, b"n", &FILE)), Errno::ESTALE);
+    image.check();
+}
+
+#[test]
 fn a_mount_that_is_the_only_one_may_take_over_at_once() {
     let image = Image::new();
     let dead = image.try_mount(&MountOptions { keep: true, ..writing("kept") }).unwrap();

@@ -26,7 +26,7 @@ impl Index {
                 self.copy_up(view, entry.ino)?;
                 self.pages.reserve((offset % BLOCK_SIZE + u64::from(*len)).div_ceil(BLOCK_SIZE))
             }
-            Operation::Truncate { .. } | Operation::Setattr(_) => {
+            Operation::Truncate { .. } | Operation::Hole { .. } | Operation::Setattr(_) => {
                 self.copy_up(view, entry.ino).map(|_| ())
             }
             Operation::Create { parent, .. }
@@ -82,6 +82,7 @@ impl Index {
                 Ok(())
             }
             Operation::Truncate { size } => self.resize(view, space, ino, *size, time),
+            Operation::Hole { offset, len } => self.punch(view, space, ino, (*offset, *len), time),
             Operation::Create { parent, name, new } => {
                 self.create(view, ino, (*parent, name), new, time, TryVec::new())
             }
@@ -231,15 +232,32 @@ impl Index {
                 if let Some(base) = base {
                     base.valid = base.valid.min(size);
                 }
-                let mut space = space;
-                self.pages.remove_from(pages, size.div_ceil(BLOCK_SIZE), &mut |page| {
-                    if let Some(space) = space.as_deref_mut() {
-                        space.release(page);
-                    }
-                });
+                self.pages.remove(pages, size.div_ceil(BLOCK_SIZE)..u64::MAX, &mut release(space));
             }
         }
         inode.size = size;
+        touch(inode, time);
+        Ok(())
+    }
+
+    /// Takes pages out of a file. The base's content shows through none of them, or ends in them.
+    fn punch<B: Backing>(
+        &mut self,
+        view: View<'_, B>,
+        space: Option<&mut Space>,
+        ino: Ino,
+        (offset, len): (u64, u64),
+        time: Timestamp,
+    ) -> Result<()> {
+        let id = self.copy_up(view, ino)?;
+        let inode = self.inodes.get_mut(id).ok_or(Error::Stale)?;
+        if let Content::File { pages, base } = &mut inode.content {
+            if let Some(base) = base {
+                base.valid = base.valid.min(offset);
+            }
+            let end = offset.saturating_add(len) / BLOCK_SIZE;
+            self.pages.remove(pages, offset / BLOCK_SIZE..end, &mut release(space));
+        }
         touch(inode, time);
         Ok(())
     }
@@ -461,6 +479,16 @@ fn set_attributes(inode: &mut Inode, changes: &Changes, time: Timestamp) {
         inode.set_logged();
     }
     inode.ctime = time;
+}
+
+/// What becomes of a page that no file refers to any more.
+fn release(space: Option<&mut Space>) -> impl FnMut(PageRef) + '_ {
+    let mut space = space;
+    move |page| {
+        if let Some(space) = space.as_deref_mut() {
+            space.release(page);
+        }
+    }
 }
 
 /// Records that pages from `at` on are used in the place of `replaced`.

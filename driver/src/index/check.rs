@@ -4,6 +4,7 @@
 //! any error means that the log is corrupt. After a passed check [`Index::apply`] can fail for want
 //! of memory only.
 
+use super::inode::Content;
 use super::{base_inode, Index, View};
 use crate::error::{Error, Result};
 use crate::log::entry::{Entry, Name, Operation, MAX_INO};
@@ -21,6 +22,14 @@ impl Index {
         match &entry.operation {
             Operation::Write { .. } | Operation::Truncate { .. } => {
                 self.check_file(view, entry.ino)
+            }
+            Operation::Hole { offset, len } => {
+                // The index cannot hide a piece out of the middle of the base's content.
+                let end = offset.saturating_add(*len);
+                if self.base_visible(view, entry.ino)? > end {
+                    return Err(Error::InvalidArgument("a hole over the base's content"));
+                }
+                Ok(())
             }
             Operation::Create { parent, name, .. } | Operation::Symlink { parent, name, .. } => {
                 self.check_new(view, entry.ino, *parent, name)
@@ -62,6 +71,20 @@ impl Index {
             Some(inode) if inode.is_gone() => Err(Error::Stale),
             Some(inode) => Ok(inode.kind),
             None => base_inode(view, ino).map(|inode| inode.kind),
+        }
+    }
+
+    /// How many bytes of the base's content can be seen in a file, where nothing lies over it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IsDirectory`], [`Error::InvalidArgument`], [`Error::Stale`], [`Error::Corrupt`].
+    pub fn base_visible<B: Backing>(&self, view: View<'_, B>, ino: Ino) -> Result<u64> {
+        self.check_file(view, ino)?;
+        match self.changed(ino).map(|inode| &inode.content) {
+            Some(Content::File { base, .. }) => Ok(base.map_or(0, |base| base.valid)),
+            Some(_) => Ok(0),
+            None => base_inode(view, ino).map(|inode| inode.size),
         }
     }
 

@@ -11,6 +11,7 @@
 
 use crate::error::{Error, Result};
 use crate::storage::Chunks;
+use core::ops::Range;
 use daxfs_format::{RegionOffset, BLOCK_SIZE};
 
 const FANOUT: usize = 64;
@@ -285,10 +286,10 @@ impl PageArena {
         self.node_mut(node).ok_or(Error::NoMemory)
     }
 
-    /// Unmaps all pages from `from` on, calling `each` for every one.
-    pub fn remove_from(&mut self, map: &mut PageMap, from: u64, each: &mut dyn FnMut(PageRef)) {
+    /// Unmaps all pages of a range, calling `each` for every one.
+    pub fn remove(&mut self, map: &mut PageMap, range: Range<u64>, each: &mut dyn FnMut(PageRef)) {
         if map.height == 0 {
-            if let Some(page) = PageRef::from_slot(map.root).filter(|_| from == 0) {
+            if let Some(page) = PageRef::from_slot(map.root).filter(|_| range.contains(&0)) {
                 each(page);
                 self.mapped -= 1;
                 *map = PageMap::default();
@@ -296,7 +297,7 @@ impl PageArena {
             return;
         }
         let mut removed = 0;
-        let empty = self.prune(map.root, map.height - 1, 0, from, &mut |page| {
+        let empty = self.prune(map.root, map.height - 1, 0, &range, &mut |page| {
             removed += 1;
             each(page);
         });
@@ -308,14 +309,14 @@ impl PageArena {
         }
     }
 
-    /// Unmaps the pages below `node` (whose first page is `base`) from `from` on; says whether the
-    /// node is empty now. Recursion is as deep as a map is high: 9 at most.
+    /// Unmaps the pages of `range` below `node` (whose first page is `base`); says whether the node is
+    /// empty now. Recursion is as deep as a map is high: 9 at most.
     fn prune(
         &mut self,
         node: u32,
         level: u8,
         base: u64,
-        from: u64,
+        range: &Range<u64>,
         each: &mut dyn FnMut(PageRef),
     ) -> bool {
         let mut empty = true;
@@ -326,7 +327,7 @@ impl PageArena {
             }
             let first = base + ((i as u64) << (FANOUT_SHIFT * u32::from(level)));
             let last = first + ((1_u64 << (FANOUT_SHIFT * u32::from(level))) - 1);
-            if last < from {
+            if last < range.start || first >= range.end {
                 empty = false;
                 continue;
             }
@@ -336,7 +337,7 @@ impl PageArena {
                 }
                 true
             } else {
-                let gone = self.prune(slot, level - 1, first, from, each);
+                let gone = self.prune(slot, level - 1, first, range, each);
                 if gone {
                     self.give_back(slot);
                 }
@@ -435,9 +436,15 @@ mod tests {
             };
             if random() % 50 == 0 {
                 let mut removed = Vec::new();
-                arena.remove_from(&mut map, page, &mut |p| removed.push(p));
-                let expected: Vec<_> =
-                    model.split_off(&page).into_values().map(PageRef::Region).collect();
+                let end = page.saturating_add(match random() % 3 {
+                    0 => random() % 100,
+                    1 => random() % (1 << 30),
+                    _ => u64::MAX,
+                });
+                arena.remove(&mut map, page..end, &mut |p| removed.push(p));
+                let mut expected = model.split_off(&page);
+                model.append(&mut expected.split_off(&end));
+                let expected: Vec<_> = expected.into_values().map(PageRef::Region).collect();
                 assert_eq!(removed, expected, "in ascending order");
             } else {
                 let old = arena.set(&mut map, page, PageRef::Region(step + 1)).unwrap();
@@ -449,7 +456,7 @@ mod tests {
             let next = model.range(probe..).next().map(|(&p, _)| p);
             assert_eq!(arena.first_mapped(&map, probe, u64::MAX), next);
         }
-        arena.remove_from(&mut map, 0, &mut |_| {});
+        arena.remove(&mut map, 0..u64::MAX, &mut |_| {});
         assert_eq!(arena.free_count, arena.nodes.len(), "no node is lost");
     }
 

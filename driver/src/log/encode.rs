@@ -99,6 +99,9 @@ pub fn encode(entry: &Entry) -> Result<Encoded> {
         Operation::Truncate { size } => {
             out.put(&log::Truncate { new_size: (*size).into() })?;
         }
+        Operation::Hole { offset, len } => {
+            out.put(&log::Hole { offset: (*offset).into(), len: (*len).into() })?;
+        }
         Operation::Rename { old_parent, old_name, new_parent, new_name, exchange } => {
             let flags = if *exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
             out.put(&log::Rename {

@@ -155,6 +155,13 @@ pub enum Operation {
         /// The size.
         size: u64,
     },
+    /// Pages that are no more: zeros, which take no space.
+    Hole {
+        /// File offset of the first.
+        offset: u64,
+        /// Bytes: whole pages, at least one.
+        len: u64,
+    },
     /// A name moved.
     Rename {
         /// The directory it leaves.
@@ -259,6 +266,7 @@ impl Operation {
             Self::Symlink { .. } => EntryType::Symlink,
             Self::Delete { .. } => EntryType::Delete,
             Self::Truncate { .. } => EntryType::Truncate,
+            Self::Hole { .. } => EntryType::Hole,
             Self::Rename { .. } => EntryType::Rename,
             Self::Setattr(_) => EntryType::Setattr,
             Self::Link { .. } => EntryType::Link,
@@ -440,6 +448,16 @@ pub fn decode<B: Backing>(
             let raw: log::Truncate = payload.take()?;
             Operation::Truncate { size: checked_size(raw.new_size.get(), corrupt)? }
         }
+        EntryType::Hole => {
+            let raw: log::Hole = payload.take()?;
+            let (offset, len) = (raw.offset.get(), raw.len.get());
+            let pages = offset % BLOCK_SIZE == 0 && len % BLOCK_SIZE == 0 && len > 0;
+            let end = offset.checked_add(len).filter(|&end| end <= MAX_PAGES_END);
+            if !pages || end.is_none() {
+                return Err(corrupt("range of a hole entry"));
+            }
+            Operation::Hole { offset, len }
+        }
         EntryType::Rename => decode_rename(&mut payload, ino)?,
         EntryType::Setattr => decode_setattr(&mut payload)?,
         EntryType::Inode => decode_inode(&mut payload)?,
@@ -515,6 +533,9 @@ pub const MAX_SEQUENCE: u64 = 1 << 60;
 
 /// Largest file size: what a signed 64-bit offset can name.
 pub const MAX_FILE_SIZE: u64 = i64::MAX as u64;
+
+/// Where the last page of the largest file ends.
+const MAX_PAGES_END: u64 = MAX_FILE_SIZE.next_multiple_of(BLOCK_SIZE);
 
 fn checked_size(size: u64, corrupt: impl Fn(&'static str) -> Error) -> Result<u64> {
     if size > MAX_FILE_SIZE {

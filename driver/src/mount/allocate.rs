@@ -1,17 +1,21 @@
-//! Space for files ahead of time, and zeros in the place of data.
+//! Space for files ahead of time, zeros in the place of data, and holes.
 //!
-//! The log has no entry for a hole inside of a file: data is replaced by zeros that are stored. So
-//! zeroing frees nothing, and takes space where the data was the base's or an ancestor's.
+//! The index cannot hide a piece out of the middle of what a file has from the base: there a hole is zeros
+//! that are stored.
 
 use super::file::Seek;
+use super::state::{Company, Current};
 use super::Mount;
 use crate::error::{Error, Result};
 use crate::index::inode::Attributes;
 use crate::index::Extent;
-use crate::log::entry::{Changes, MAX_FILE_SIZE};
+use crate::log::entry::{Changes, Entry, Operation, MAX_FILE_SIZE};
+use crate::log::writer::Reserve;
 use crate::platform::Platform;
+use crate::storage::TryVec;
 use crate::transfer::Zeros;
-use daxfs_format::Ino;
+use core::ops::Range;
+use daxfs_format::{Ino, BLOCK_SIZE};
 
 /// Bytes that are zeroed at a time: how long the lock is held.
 const STEP: u64 = 1 << 20;
@@ -53,6 +57,51 @@ impl<P: Platform> Mount<P> {
     pub fn zero(&self, ino: Ino, offset: u64, len: u64) -> Result<Attributes> {
         self.store_zeros(ino, offset, offset.saturating_add(len), Seek::Data)?;
         self.getattr(ino)
+    }
+
+    /// Makes a hole of `len` bytes of a file from `offset` on: they are zeros, and the space of whole
+    /// pages among them is given back. The size stays. Says what the file is then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`]; part of it may have been done.
+    pub fn punch(&self, ino: Ino, offset: u64, len: u64) -> Result<Attributes> {
+        let end = offset.saturating_add(len);
+        let hole =
+            self.writing(|current, company| self.punch_pages(current, company, ino, offset..end))?;
+        self.store_zeros(ino, offset, hole.start.min(end), Seek::Data)?;
+        self.store_zeros(ino, hole.end, end, Seek::Data)?;
+        self.getattr(ino)
+    }
+
+    /// Takes out the whole pages of a range, or nothing where that cannot be; says which bytes that was.
+    fn punch_pages(
+        &self,
+        current: &mut Current,
+        company: &mut Company,
+        ino: Ino,
+        range: Range<u64>,
+    ) -> Result<Range<u64>> {
+        let view = self.volume.view();
+        let nothing = range.start..range.start;
+        let size = self.file_size(current, ino)?;
+        let Some(offset) = range.start.checked_next_multiple_of(BLOCK_SIZE) else {
+            return Ok(nothing);
+        };
+        // Of the last page, what is behind the end of the file does not count.
+        let end = if range.end < size {
+            range.end - range.end % BLOCK_SIZE
+        } else {
+            size.next_multiple_of(BLOCK_SIZE)
+        };
+        let Some(len) = end.checked_sub(offset).filter(|&len| len > 0) else { return Ok(nothing) };
+        if current.index.base_visible(view, ino)? > end {
+            return Ok(nothing);
+        }
+        let operation = Operation::Hole { offset, len };
+        let entry = Entry { ino, time: self.volume.platform.now(), operation };
+        current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Use)?;
+        Ok(offset..end)
     }
 
     /// Stores zeros over all that is of the given kind between `from` and `end`, or the file's end.

@@ -323,7 +323,7 @@ impl<P: Platform> Mount<P> {
     }
 
     /// The size of a regular file.
-    fn file_size(&self, current: &Current, ino: Ino) -> Result<u64> {
+    pub(super) fn file_size(&self, current: &Current, ino: Ino) -> Result<u64> {
         // `extent` checks what it is.
         current.index.extent(self.volume.view(), ino, 0, 1)?;
         Ok(current.index.attributes(self.volume.view(), ino)?.size)

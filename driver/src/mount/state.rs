@@ -444,6 +444,10 @@ impl Current {
                 let end = offset.saturating_add(u64::from(*len)).div_ceil(BLOCK_SIZE);
                 volume.platform.moved(entry.ino, offset / BLOCK_SIZE..end);
             }
+            Operation::Hole { offset, len } => {
+                let end = offset.saturating_add(*len) / BLOCK_SIZE;
+                volume.platform.moved(entry.ino, offset / BLOCK_SIZE..end);
+            }
             Operation::Truncate { .. } => volume.platform.moved(entry.ino, 0..u64::MAX),
             _ => {}
         }

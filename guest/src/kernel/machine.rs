@@ -1,6 +1,6 @@
 //! What the shell asks of the kernel.
 
-use super::arch::{apic, interrupts, serial};
+use super::arch::{self, apic, interrupts, serial};
 use super::{clock, memory};
 use core::arch::asm;
 use core::hint::black_box;
@@ -35,6 +35,10 @@ impl System for Machine {
 
     fn uptime(&self) -> Duration {
         clock::uptime()
+    }
+
+    fn counter(&self) -> u64 {
+        arch::tsc()
     }
 
     fn now(&self) -> Timestamp {

@@ -71,21 +71,16 @@ fn interact(shell: &mut Shell<'_, BareMetal, Machine>) -> u8 {
     let mut editor = LineEditor::default();
     loop {
         shell.prompt();
-        // Whether a program asks.
+        // Whether a program asks. It reads from the answer on: the echo is for whoever looks on.
         let mut asked = false;
         loop {
-            let byte = wait_for_byte(shell);
+            let byte = wait_for_byte(shell, asked);
             if byte == ASK {
                 editor = LineEditor::default();
                 asked = true;
                 continue;
             }
-            let mut echo = |text: &[u8]| {
-                if !asked {
-                    serial::write_console(text);
-                }
-            };
-            match editor.feed(byte, &mut echo) {
+            match editor.feed(byte, &mut |text| serial::write_console(text)) {
                 Event::None => {}
                 Event::Abandoned => break,
                 Event::Line(line) => {
@@ -114,14 +109,15 @@ fn answer(shell: &mut Shell<'_, BareMetal, Machine>, line: &[u8]) -> Flow {
 }
 
 /// The next byte from the console. The processor sleeps until the next tick of the timer if there
-/// is none, or goes on asking where there is no timer.
-fn wait_for_byte(shell: &Shell<'_, BareMetal, Machine>) -> u8 {
+/// is none; it goes on asking where there is no timer, and within a line that a program types: that
+/// one does not take its time.
+fn wait_for_byte(shell: &Shell<'_, BareMetal, Machine>, soon: bool) -> u8 {
     loop {
         if let Some(byte) = serial::read_console() {
             return byte;
         }
         shell.tick();
-        if interrupts::are_enabled() {
+        if interrupts::are_enabled() && !soon {
             x86_64::instructions::hlt();
         } else {
             core::hint::spin_loop();

@@ -71,9 +71,12 @@ impl Pane for Console {
 
     fn draw(&mut self, frame: &mut Frame<'_>, area: Rect) {
         let text = self.text();
-        let skipped = text.lines.len().saturating_sub(usize::from(area.height));
-        let lines = text.lines.iter().skip(skipped).map(|line| Line::raw(line.as_str()));
-        frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), area);
+        let (width, height) = (usize::from(area.width), usize::from(area.height));
+        // From the last one up, until there is no more room.
+        let rows = text.lines.iter().rev().flat_map(|line| pieces(line, width).into_iter().rev());
+        let mut rows: Vec<_> = rows.take(height).map(Line::raw).collect();
+        rows.reverse();
+        frame.render_widget(Paragraph::new(rows), area);
     }
 
     fn key(&mut self, key: KeyEvent) -> bool {
@@ -83,6 +86,19 @@ impl Pane for Console {
         (*input)(&bytes);
         true
     }
+}
+
+/// A line in pieces of so many characters, as a terminal shows it.
+fn pieces(line: &str, width: usize) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = line;
+    while let Some((at, _)) = rest.char_indices().nth(width.max(1)) {
+        let (piece, behind) = rest.split_at(at);
+        pieces.push(piece);
+        rest = behind;
+    }
+    pieces.push(rest);
+    pieces
 }
 
 /// What a terminal sends for a key; `None` for those that mean something to the watcher, or nothing.
@@ -213,6 +229,15 @@ mod tests {
         assert_eq!(lines(b"ab\x08c\td"), ["ac      d"]);
         assert_eq!(lines("gr\u{fc}n \u{9b}".as_bytes()), ["gr\u{fc}n \u{fffd}"]);
         assert_eq!(lines(b"\xff\xe2\x82x"), ["\u{fffd}\u{fffd}"]);
+    }
+
+    #[test]
+    fn long_lines_go_on_in_the_next_row() {
+        assert_eq!(pieces("gr\u{fc}ngelb", 4), ["gr\u{fc}n", "gelb"]);
+        assert_eq!(pieces("four", 4), ["four"]);
+        assert_eq!(pieces("five5", 4), ["five", "5"]);
+        assert_eq!(pieces("", 4), [""]);
+        assert_eq!(pieces("ab", 0), ["a", "b"]);
     }
 
     #[test]

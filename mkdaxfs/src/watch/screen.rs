@@ -44,6 +44,8 @@ fn show<P: Platform>(
     ended: &dyn Fn() -> bool,
     interval: Duration,
 ) -> io::Result<()> {
+    // Not every terminal has a second screen, which would be empty.
+    terminal.clear()?;
     let start = Instant::now();
     let mut focus = Focus::default();
     while !ended() {

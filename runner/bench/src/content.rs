@@ -65,6 +65,18 @@ pub fn base(folder: &Path, report: &Report) -> Result<()> {
     Ok(())
 }
 
+/// A file: what it takes of the kernel's memory that all of it is mapped and read.
+pub fn mapping(path: &Path) -> Result<()> {
+    let bytes = usize::try_from(fs::metadata(path)?.len())?;
+    let before = kernel::free_kib()?;
+    let file = open(path, OFlags::RDONLY)?;
+    touch(&file, bytes, || {
+        println!("{} KiB of memory are taken, all of it being mapped", before - kernel::free_kib()?);
+        Ok(())
+    })
+    .map(drop)
+}
+
 /// The base's files, while they change.
 pub fn change(folder: &Path, report: &Report) -> Result<()> {
     let mut buffer = Buffer::new();

@@ -31,7 +31,8 @@ usage: daxfs-bench SUBJECT WORK DIR
     base      read the tree in DIR that the base image has, or a copy of it
     change    change its files
     names     make, look at and remove files in DIR
-    branches  make, commit and discard branches of the DAXFS mounted on DIR";
+    branches  make, commit and discard branches of the DAXFS mounted on DIR
+    mapping   map and read the file that DIR is here, once; prints a sentence";
 
 /// What can go wrong.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         "change" => content::change(folder, &report),
         "names" => names::all(folder, &report),
         "branches" => branches::all(folder, &report),
+        "mapping" => content::mapping(folder),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

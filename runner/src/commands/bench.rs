@@ -4,7 +4,7 @@ use super::linux::Prepared;
 use crate::bench::{FIO, PACKAGES, Plan, Results, SUBJECTS, Table};
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::linux::{Parts, Run, System};
+use crate::linux::{Beside, Parts, Run, System};
 use crate::memory::SharedMemory;
 use crate::qemu::{Accel, AccelChoice, Shape, Signals};
 use crate::setup::{self, Cache, Flavour, Package, Report};
@@ -125,6 +125,7 @@ impl Bench<'_> {
             system: &system,
             memory: &memory,
             root: None,
+            beside: Beside::default(),
             append: "",
             timeout: Some(options.timeout),
             verbose: options.verbose,

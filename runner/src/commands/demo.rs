@@ -1,7 +1,7 @@
 //! The demonstration: a story that the guest kernel tells, in one script.
 
 use super::Prepared;
-use crate::console::{self, Who};
+use crate::console::{self, Teller, Who};
 use crate::error::{Bytes, Error, Result};
 use crate::guest::Run;
 use crate::image::{DEFAULT_SIZE, Image};
@@ -123,7 +123,7 @@ pub fn run(report: &dyn Report) -> Result<()> {
         verbose: false,
         quiet: true,
     };
-    let mut story = Story::new(steps());
+    let mut story = Story::new(steps(), Teller::stdout());
     let status = run.script(&script(), &mut story, &signals)?;
     story.finish()?;
     if status != 0 {
@@ -145,7 +145,7 @@ fn steps() -> Vec<Step> {
         commands: told.commands.iter().map(|&text| Command::new(Who::Only, text)).collect(),
         shows: strings(told.shows),
         hides: strings(told.hides),
-        agree: false,
+        ..Step::default()
     };
     STEPS.iter().map(step).collect()
 }

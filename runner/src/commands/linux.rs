@@ -3,7 +3,7 @@
 use super::options::{Range, Work};
 use crate::error::Result;
 use crate::image::Image;
-use crate::linux::{Parts, Run, System};
+use crate::linux::{Beside, Parts, Run, System};
 use crate::memory::SharedMemory;
 use crate::qemu::{Accel, AccelChoice, Shape, Signals, accel};
 use crate::setup::{self, Cache, Flavour, Kernel, Programs, Qemu, Report};
@@ -123,6 +123,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<u8> {
         system: &system,
         memory: &memory,
         root: None,
+        beside: Beside::default(),
         append: &format!("{} {}", patience(options.flavour), options.append),
         timeout: options.timeout,
         verbose: options.verbose,
@@ -160,6 +161,7 @@ fn kvm_runs(qemu: &Qemu, kernel: &Kernel, programs: &Programs) -> Result<bool> {
         system: &system,
         memory: &memory,
         root: None,
+        beside: Beside::default(),
         append: "",
         timeout: Some(accel::TRIAL),
         verbose: false,

@@ -3,10 +3,13 @@
 pub mod bench;
 pub mod demo;
 pub mod guest;
+pub mod kernels;
 pub mod linux;
 pub mod multikernel;
 pub mod options;
+pub mod pool;
 pub mod prepare;
+pub mod soak;
 pub mod takeover;
 
 use crate::error::Result;

@@ -2,30 +2,30 @@
 
 use super::linux::{self, Prepared};
 use super::options::{Source, Work};
-use crate::console;
+use crate::console::Teller;
 use crate::error::{Bytes, Error, Result};
 use crate::image::{DEFAULT_SIZE, Image};
-use crate::linux::{Parts, Run, System};
+use crate::linux::{Beside, Parts, Run, System};
 use crate::memory::SharedMemory;
-use crate::multikernel::{outside, steps};
-use crate::qemu::{Accel, AccelChoice, Shape, Signals};
+use crate::multikernel::steps::{self, Base};
+use crate::multikernel::watch::{self, Ends, Kept, View};
+use crate::multikernel::{outside, places, root};
+use crate::qemu::{AccelChoice, Shape, Signals};
 use crate::setup::{self, Cache, Flavour, Report};
 use crate::story::Story;
-use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where the guests' memory begins; Linux has what lies below and behind it.
-const PLACES: u64 = 0x3000_0000;
-/// MiB of memory of a guest.
-const PLACE_MIB: u32 = 64;
-/// MiB that Linux has, at least, behind the guests' memory.
-const BEHIND_MIB: u32 = 256;
-/// The most guests: their memory has to fit below the shared range.
-pub const MOST_GUESTS: u32 = 15;
 /// What Linux's root is.
-const ROOT: &str = "branch=linux,parent=main";
+const ROOT: &str = "branch=linux,parent=main,name=linux";
+
+/// What a user at Linux's shell is told.
+const GREETING: &str = r#"
+echo "This is Linux. Its root is branch 'linux' of the shared range; beside it run:"
+daxfs-mk status
+echo "Talk to them: daxfs-mk run -p 0 'ls /'; daxfs-mk console -p 0 (Ctrl-] leaves). Ctrl-A X ends all."
+"#;
 
 /// Everything the user can say about a run.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Options {
     pub work: Option<Work>,
     /// Commands for each guest's shell.
     pub guest_exec: Option<String>,
+    /// Whether everything is shown in a live view.
+    pub watch: bool,
     /// Which Linux.
     pub flavour: Flavour,
     /// A file that gets Linux's log.
@@ -60,62 +62,109 @@ pub struct Options {
 /// can end with.
 pub fn run(options: &Options, report: &dyn Report) -> Result<u8> {
     let told = options.work.is_none() && options.guest_exec.is_none();
-    if told && options.source != Source::Demo {
-        let message = "the demonstration has an image of its own: with --image or --rootfs, say what is \
-            to be done (--exec, --guest-exec, --interactive)";
-        return Err(Error::Usage(message.into()));
-    }
-    let prepared = Prepared::new(options.flavour, false, options.accel, report)?;
-    if prepared.accel == Accel::Icount {
+    let base = match &options.source {
+        Source::Demo => root::base(),
+        Source::Tree(tree) => root::base_of(tree)?,
+        Source::Image(_) if told => {
+            let message = "the demonstration is of a directory (--rootfs), or of a system of its own; with \
+                --image, say what is to be done (--exec, --guest-exec, --interactive)";
+            return Err(Error::Usage(message.into()));
+        }
+        Source::Image(_) => root::base(),
+    };
+    if options.accel == AccelChoice::Icount {
         let message = "--accel icount has one processor, and this needs several";
         return Err(Error::Usage(message.into()));
     }
+    if options.watch {
+        watch::needs_terminal()?;
+    }
+    let prepared = Prepared::new(options.flavour, false, options.accel, report)?;
     let guest = setup::guest(&Cache::open()?, report)?;
+    let mut tools = prepared.programs.tools.clone();
+    tools.push(setup::bench(report)?);
     let signals = Signals::catch()?;
     report.step("making the image");
     let memory = memory(options, &prepared)?;
+    let (view, ends) =
+        match options.watch.then(|| View::new(&memory, options.guests)).transpose()? {
+            Some((view, ends)) => (Some(view), Some(ends)),
+            None => (None, None),
+        };
     let system = System::new(&Parts {
         busybox: &prepared.programs.busybox,
-        tools: &prepared.programs.tools,
+        tools: &tools,
         modules: &prepared.modules,
         packages: &[],
         additions: &[(guest.elf, "/runner/daxfs-guest".into())],
     })?;
-    let reserved = PLACE_MIB * options.guests;
-    let append = format!(
-        "maxcpus=1 no_ipi_broadcast=1 memmap={reserved}M${PLACES:#x} {}",
-        linux::patience(options.flavour)
-    );
+    let ports = ends.as_ref().map(Ends::paths).unwrap_or_default();
+    let log = view.as_ref().map(View::log);
+    let show = log.map(|log| move |line: &str| log.push(format!("{line}\n").as_bytes()));
+    let first = format!("{}{GREETING}", places::start(options.guests, false));
+    let beside = Beside {
+        ports: &ports,
+        first: &first,
+        log: show.as_ref().map(|show| show as &(dyn Fn(&str) + Sync)),
+    };
     let run = Run {
         qemu: &prepared.qemu,
-        shape: Shape::new(
-            prepared.accel,
-            options.guests + 1,
-            (PLACES >> 20) as u32 + reserved + BEHIND_MIB,
-        ),
+        shape: Shape::new(prepared.accel, options.guests + 1, places::machine_mib(options.guests)),
         kernel: &prepared.kernel.image,
         system: &system,
         memory: &memory,
         root: Some(ROOT),
-        append: &append,
+        beside,
+        append: &format!(
+            "{} {}",
+            places::reservation(options.guests),
+            linux::patience(options.flavour)
+        ),
         timeout: options.timeout,
         verbose: options.verbose,
         log: options.log.as_deref(),
     };
-    if told {
-        return tell(&run, options.guests, &signals).map(|()| 0);
-    }
     let commands = match &options.work {
         Some(work) => work.script()?,
         None => Some(String::new()),
     };
-    match commands {
-        Some(commands) => {
-            let text = script(options.guests, options.guest_exec.as_deref(), &commands);
-            run.script(&text, &mut io::stdout(), &mut io::stderr(), &signals)
+    let work = |output: &mut (dyn Write + Send), errors: &mut (dyn Write + Send), teller| {
+        let (guests, ports) = (options.guests, options.watch);
+        match &commands {
+            _ if told => tell(&run, &base, (guests, ports), teller, &signals).map(|()| 0),
+            Some(commands) => {
+                let text = places::script(guests, ports, options.guest_exec.as_deref(), commands);
+                run.script(&text, output, errors, &signals)
+            }
+            None => run.interactive(&signals),
         }
-        None => run.interactive(&signals),
+    };
+    match (view, ends) {
+        (Some(view), Some(ends)) => shown(view, ends, told, work),
+        _ => work(&mut io::stdout(), &mut io::stderr(), Teller::stdout()),
     }
+}
+
+/// Does `work` in a view; prints afterwards what it has printed or, if so, `told`.
+fn shown(
+    view: View,
+    ends: Ends,
+    told: bool,
+    work: impl FnOnce(&mut (dyn Write + Send), &mut (dyn Write + Send), Teller) -> Result<u8> + Send,
+) -> Result<u8> {
+    let (output, errors) = (Kept::new(view.told()), Kept::new(view.told()));
+    let teller = Teller::to(output.clone());
+    let result = view.show(ends, || work(&mut output.clone(), &mut errors.clone(), teller));
+    let print = || {
+        if told {
+            // It has colours.
+            anstream::stdout().write_all(&output.take())?;
+        }
+        io::stdout().write_all(&output.take())?;
+        io::stderr().write_all(&errors.take())
+    };
+    print().map_err(|reason| Error::System { action: "write the output", reason })?;
+    result
 }
 
 fn memory(options: &Options, prepared: &Prepared) -> Result<SharedMemory> {
@@ -128,24 +177,30 @@ fn memory(options: &Options, prepared: &Prepared) -> Result<SharedMemory> {
     SharedMemory::copy_of(image.path(), Some(size))
 }
 
-/// The demonstration.
-fn tell(run: &Run<'_>, guests: u32, signals: &Signals) -> Result<()> {
-    console::heading("DAXFS: one root file system for several kernels");
-    console::explain(format_args!(
+/// The demonstration, with so many guests, perhaps with serial ports.
+fn tell(
+    run: &Run<'_>,
+    base: &Base,
+    (guests, ports): (u32, bool),
+    mut teller: Teller,
+    signals: &Signals,
+) -> Result<()> {
+    teller.heading("DAXFS: one root file system for several kernels");
+    teller.explain(format_args!(
         "A machine with {} processors. {} of its memory are the shared range, at 0x100000000.",
         guests + 1,
         Bytes(run.memory.size()),
     ));
-    let steps = steps::steps(guests);
-    let text = format!("{}\n{}\nexit 0\n", module(guests), steps::script(&steps));
-    let mut story = Story::new(steps);
-    let status = run.script(&text, &mut story, &mut io::stderr(), signals)?;
-    story.finish()?;
+    let steps = steps::steps(base, guests, ports);
+    let text = format!("{}{}\nexit 0\n", places::module(guests), steps::script(&steps));
+    let mut story = Story::new(steps, teller);
+    let status = run.script(&text, &mut story, &mut io::sink(), signals)?;
+    let mut teller = story.finish()?;
     if status != 0 {
         return Err(Error::Demo { step: "all", what: format!("the script failed: {status}") });
     }
-    console::heading("From outside");
-    console::explain(
+    teller.heading("From outside");
+    teller.explain(
         "The machine is gone. The runner opens what is left in memory with the same engine, checks every\n\
          structure in it, and reads main.",
     );
@@ -155,62 +210,11 @@ fn tell(run: &Run<'_>, guests: u32, signals: &Signals) -> Result<()> {
         let (found, wanted) = (String::from_utf8_lossy(&found), steps::OUTCOME);
         return Err(Error::Story(format!("{} has {found:?} instead of {wanted:?}", steps::WHO)));
     }
-    console::right("valid, and what was committed is there");
-    console::heading("That was it.");
-    console::explain(
-        "Next: 'cargo run -p runner -- multikernel --interactive' for a shell on Linux, with the guests\n\
-         beside it (daxfs-mk console, daxfs-mk run), and --guests N for more of them.",
+    teller.right("valid, and what was committed is there");
+    teller.heading("That was it.");
+    teller.explain(
+        "Next: 'runner multikernel --interactive' for a shell on Linux, with the guests beside it;\n\
+         '--guests N' for more of them; '--watch' to see into the shared range meanwhile.",
     );
     Ok(())
-}
-
-/// Commands that load the module, with a range for each guest.
-fn module(guests: u32) -> String {
-    let ranges: Vec<String> = (0..guests)
-        .map(|n| format!("{PLACE_MIB}M@{:#x}", PLACES + (u64::from(PLACE_MIB * n) << 20)))
-        .collect();
-    format!("insmod /run/runner/modules/daxfs_mk.ko ranges={} || exit 125", ranges.join(","))
-}
-
-/// What Linux does that has commands of its own, and those of the guests: they run at the same time, and
-/// print when Linux's are done. The status is that of the first that failed.
-fn script(guests: u32, guest_exec: Option<&str>, commands: &str) -> String {
-    let mut script = start(guests);
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    if let Some(text) = guest_exec {
-        let _ = writeln!(
-            script,
-            "for place in $(seq 0 {}); do\n    daxfs-mk run -p $place --timeout 100000000 {} \
-             >/run/guest$place.out 2>/run/guest$place.err &\n    eval \"guest$place=$!\"\ndone",
-            guests - 1,
-            quoted(text)
-        );
-    }
-    let _ = writeln!(script, "(cd /; sh -c {})\nstatus=$?", quoted(commands));
-    if guest_exec.is_some() {
-        let _ = writeln!(
-            script,
-            "for place in $(seq 0 {}); do\n    eval \"wait \\$guest$place\"\n    ended=$?\n    \
-             cat /run/guest$place.out\n    cat /run/guest$place.err >&2\n    \
-             [ $status != 0 ] || status=$ended\ndone",
-            guests - 1
-        );
-    }
-    script.push_str("daxfs-mk stop --all >/dev/null\nexit $status\n");
-    script
-}
-
-/// Commands that start all guests.
-fn start(guests: u32) -> String {
-    let mut script = format!("{}\n", module(guests));
-    for place in 0..guests {
-        let name = if guests == 1 { "guest".into() } else { format!("guest{place}") };
-        let _ = writeln!(
-            script,
-            "daxfs-mk load -p {place} -k /run/runner/daxfs-guest -o $DAXFS_RANGE,branch={name} >&2 &&\n    \
-             daxfs-mk start -p {place} --cpu {} >&2 || exit 125",
-            place + 1
-        );
-    }
-    script
 }

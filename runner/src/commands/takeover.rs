@@ -1,40 +1,41 @@
 //! `runner takeover`: a kernel saves checkpoints and is killed; the next one goes on from the last.
 
-use super::Prepared;
+use super::kernels::Kernels;
 use crate::console;
-use crate::error::{Error, Result};
-use crate::guest::Run;
+use crate::error::{Bytes, Error, Result};
 use crate::image::Image;
 use crate::memory::SharedMemory;
-use crate::multikernel::{checkpoint, outside};
-use crate::qemu::{AccelChoice, Ended, Signals};
+use crate::multikernel::checkpoint::{self, Checkpoint};
+use crate::multikernel::host::{Host, LIMIT};
+use crate::multikernel::kernel::Kind;
+use crate::multikernel::outside;
+use crate::qemu::AccelChoice;
 use crate::setup::Report;
-use std::hash::{BuildHasher, RandomState};
-use std::io::{BufRead, BufReader};
+use fastrand::Rng;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// The branch the checkpoints are on. It outlives the kernel that owns it.
 const BRANCH: &str = "ckpt";
+/// The branch on which a kernel waits that is to take over.
+const STANDBY: &str = "standby";
 /// Bytes of the range: little, so that space that is lost is missed.
 const SIZE: u64 = 16 << 20;
-/// How many checkpoints a kernel would save if nobody killed it.
-const MOST: u64 = 2000;
-/// Checkpoints that are waited for at most before the kill.
-const PATIENCE: u64 = 12;
-/// What the kernel prints when it has shown the checkpoint it found.
-const SHOWN: &str = "shown";
-/// How long a kernel may take to get as far as it has to.
-const LIMIT: Duration = Duration::from_secs(300);
+/// Checkpoints that a kernel is asked for at once.
+const BATCH: u64 = 8;
 
 /// What the user wants.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The kernels, one after another; behind the last comes the first again.
+    pub kernels: Vec<Kind>,
     /// How many kernels are killed.
     pub rounds: u32,
+    /// Whether the next kernel runs already when one is killed.
+    pub standby: bool,
     /// What executes instructions.
     pub accel: AccelChoice,
-    /// Whether QEMU's command line is shown.
+    /// Whether QEMU's command line and Linux's log is shown.
     pub verbose: bool,
 }
 
@@ -42,123 +43,172 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// [`Error::Story`] if a checkpoint is lost or damaged, and what a run can end with.
+/// [`Error::Story`] if a checkpoint is lost or damaged, and what a kernel can end with.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
-    let prepared = Prepared::new(options.accel, report)?;
-    let signals = Signals::catch()?;
+    let kernels = Kernels::new(&options.kernels, options.accel, options.verbose, report)?;
     let memory = SharedMemory::copy_of(Image::demo(SIZE)?.path(), None)?;
-    let mounting = format!("rw,branch={BRANCH},keep");
-    let run = Run {
-        qemu: &prepared.qemu,
-        accel: prepared.accel,
-        guest: &prepared.guest,
-        memory: &memory,
-        options: &mounting,
-        own_mib: 64,
-        timeout: Some(LIMIT),
-        verbose: options.verbose,
-        quiet: true,
-    };
+    let relay = Relay { kernels: &kernels, memory: &memory, kinds: &options.kernels };
+    let mut random = Rng::new();
     let start = Instant::now();
-    // The last checkpoint that is known to be there; 0 before the first.
-    let (mut last, mut bytes) = (0, 0);
+    let (mut last, mut bytes) = (None, 0);
+    let mut host = relay.start(0, BRANCH)?;
+    host.mount(&relay.options(0, BRANCH))?;
     for round in 1..=options.rounds {
-        let said = kill_one(&run, last, &signals)?;
-        // Its process has ended: nobody writes to the range any more.
-        outside::reap_all(&memory)?;
-        let found = outside::read(&memory, BRANCH, checkpoint::PATH)?;
-        // It says that a checkpoint is saved after it is.
-        let number = (said..=said + 1)
-            .find(|&number| found == (number > 0).then(|| checkpoint::content(number)))
-            .ok_or_else(|| {
-                Error::Story(format!(
-                    "round {round}: checkpoint {said} was saved, but neither it nor the next one is there, whole"
-                ))
-            })?;
-        bytes += found.map_or(0, |content| content.len());
-        console::right(format_args!(
-            "round {round}: killed after checkpoint {said}; checkpoint {number} is there, whole"
-        ));
-        last = number;
+        let mut next = match options.standby {
+            true => Some(relay.standby(round)?),
+            false => None,
+        };
+        let (name, kind) = (host.name().to_owned(), host.kind());
+        let said = save_until_killed(&mut host, last, &mut random)?;
+        host.into_kernel().kill()?;
+        // That is certain now; and nobody else is touched.
+        outside::confirm(&memory, &name)?;
+        let found = outside::read(&memory, BRANCH, checkpoint::NAME)?;
+        let saved = identify(found.as_deref(), said, kind).ok_or_else(|| {
+            let of = said.map_or("none".into(), |said| said.number.to_string());
+            Error::Story(format!(
+                "{name} had saved checkpoint {of}; what is there now is neither that one nor one of the \
+                 next {BATCH}, whole"
+            ))
+        })?;
+        host = match next.take() {
+            Some(mut next) => {
+                next.must(&[next.switch(BRANCH)])?;
+                next
+            }
+            None => {
+                let mut next = relay.start(round, BRANCH)?;
+                next.mount(&relay.options(round, BRANCH))?;
+                next
+            }
+        };
+        bytes += tell(round, &name, said, saved, &mut host)?;
+        last = saved;
     }
+    host.into_kernel().finish(LIMIT)?;
     anstream::println!(
-        "{} kernels killed, {last} checkpoints saved, {bytes} bytes verified, 0 lost, {:.1} s",
+        "{} kernels killed, {} checkpoints saved, {} verified from outside and again by the next kernel, 0 \
+         lost, {:.1} s",
         options.rounds,
+        last.map_or(0, |last| last.number),
+        Bytes(bytes),
         start.elapsed().as_secs_f64()
     );
     Ok(())
 }
 
-/// Starts a kernel, which has to find checkpoint `last`, and kills it while it saves others. Returns the
-/// last one that it said it had saved.
-fn kill_one(run: &Run<'_>, last: u64, signals: &Signals) -> Result<u64> {
-    let mut script = String::new();
-    if last > 0 {
-        script.push_str(&format!("cat {}\n", checkpoint::PATH));
+/// Who takes over from whom.
+struct Relay<'a> {
+    kernels: &'a Kernels,
+    memory: &'a SharedMemory,
+    kinds: &'a [Kind],
+}
+
+impl Relay<'_> {
+    fn kind(&self, turn: u32) -> Kind {
+        self.kinds[turn as usize % self.kinds.len()]
     }
-    script.push_str(&format!("echo {SHOWN}\n"));
-    script.extend((last + 1..last + MOST).map(checkpoint::commands));
-    let (mut process, _script) = run.start(&script)?;
-    let killer = process.killer()?;
-    let stdout = process.take_stdout();
-    let (ended, said) = thread::scope(|scope| {
-        let reader = scope.spawn(move || {
-            let mut from = BufReader::new(stdout?);
-            let said = watch(&mut from, last, || killer.kill());
-            // Whatever it was: nothing is left to be waited for.
+
+    fn name(&self, turn: u32) -> String {
+        format!("{}{turn}", self.kind(turn))
+    }
+
+    /// What the kernel whose turn it is mounts with. The branch stays when its kernel dies.
+    fn options(&self, turn: u32, branch: &str) -> String {
+        format!("rw,branch={branch},parent=main,keep,name={}", self.name(turn))
+    }
+
+    fn start(&self, turn: u32, branch: &str) -> Result<Host> {
+        let options = self.options(turn, branch);
+        self.kernels.start(self.kind(turn), &self.name(turn), self.memory, &options)
+    }
+
+    /// A kernel that waits for its turn.
+    fn standby(&self, turn: u32) -> Result<Host> {
+        let mut host = self.start(turn, STANDBY)?;
+        host.mount(&self.options(turn, STANDBY))?;
+        Ok(host)
+    }
+}
+
+/// Has a kernel save checkpoints, and kills it at a moment that nobody knows before. Returns the last one
+/// that it said it had saved.
+fn save_until_killed(
+    host: &mut Host,
+    last: Option<Checkpoint>,
+    random: &mut Rng,
+) -> Result<Option<Checkpoint>> {
+    let killer = host.killer()?;
+    let most = match host.kind() {
+        Kind::Guest => 300_000,
+        Kind::Linux => 1_500_000,
+    };
+    let alive = Duration::from_micros(random.u64(..most));
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(alive);
             killer.kill();
-            said
         });
-        let ended = process.wait(signals, run.timeout);
-        (ended, reader.join().ok().flatten())
-    });
-    match ended? {
-        Ended::TimedOut => Err(Error::Timeout { limit: LIMIT, last: Vec::new() }),
-        Ended::Signal(signal) => Err(Error::Interrupted { signal }),
-        Ended::Left(status) => said.ok_or_else(|| {
-            Error::Story(format!(
-                "a kernel that was to find checkpoint {last} did not show it, or stopped ({status})"
-            ))
-        }),
-    }
-}
-
-/// Reads what a kernel prints; calls `kill` at a moment nobody knows before. Nothing if it does not show
-/// what it has to.
-fn watch(from: &mut impl BufRead, last: u64, kill: impl FnOnce()) -> Option<u64> {
-    if last > 0 {
-        let expected = checkpoint::content(last);
-        let mut shown = vec![0; expected.len()];
-        from.read_exact(&mut shown).ok()?;
-        if shown != expected {
-            return None;
+        let mut said = last;
+        loop {
+            let (from, kind) = (said.map_or(0, |said| said.number), host.kind());
+            let batch = (from + 1..=from + BATCH).map(|number| Checkpoint { number, kind });
+            let commands: Vec<String> =
+                batch.clone().flat_map(|next| next.commands(host.directory())).collect();
+            match host.ask(&commands)? {
+                None => return Ok(said),
+                Some(answer) if answer.status == 0 => said = batch.last(),
+                Some(answer) => {
+                    let text = answer.text();
+                    return Err(Error::Story(format!("{} cannot save: {text}", host.name())));
+                }
+            }
         }
-    }
-    let mut line = String::new();
-    from.read_line(&mut line).ok()?;
-    if line.trim_end() != SHOWN {
-        return None;
-    }
-    let chance = RandomState::new().hash_one(last);
-    let (mut said, enough) = (last, last + chance % PATIENCE);
-    while said < enough {
-        said = next(from, said)?;
-    }
-    thread::sleep(Duration::from_micros((chance >> 32) % 30_000));
-    kill();
-    // What it had said until then.
-    while let Some(number) = next(from, said) {
-        said = number;
-    }
-    Some(said)
+    })
 }
 
-/// The number in the next line, if it is the one after `said` and complete.
-fn next(from: &mut impl BufRead, said: u64) -> Option<u64> {
-    let mut line = String::new();
-    from.read_line(&mut line).ok()?;
-    let number = line.strip_suffix('\n')?.trim_end().parse().ok()?;
-    (number == said + 1).then_some(number)
+/// Which checkpoint was found: the last one that was said to be saved, or one of those that were being saved
+/// after it. Nothing if it is none of them.
+fn identify(
+    found: Option<&[u8]>,
+    said: Option<Checkpoint>,
+    kind: Kind,
+) -> Option<Option<Checkpoint>> {
+    let from = said.map_or(0, |said| said.number);
+    let next = (from + 1..=from + BATCH).map(|number| Some(Checkpoint { number, kind }));
+    std::iter::once(said)
+        .chain(next)
+        .find(|checkpoint| found == checkpoint.map(|saved| saved.content().bytes()).as_deref())
+}
+
+/// The next kernel shows what it has found. Returns how many bytes that are.
+fn tell(
+    round: u32,
+    killed: &str,
+    said: Option<Checkpoint>,
+    saved: Option<Checkpoint>,
+    next: &mut Host,
+) -> Result<u64> {
+    let name = next.name().to_owned();
+    let Some(saved) = saved else {
+        console::right(format_args!("round {round}: {killed} killed before its first checkpoint"));
+        return Ok(0);
+    };
+    let sum = next.must(&[format!("sha256sum {}{}", next.directory(), checkpoint::NAME)])?;
+    if !sum.starts_with(saved.content().sha256().as_bytes()) {
+        let number = saved.number;
+        return Err(Error::Story(format!(
+            "{name} does not find checkpoint {number} as it was saved"
+        )));
+    }
+    let bytes = saved.content().length() as u64;
+    console::right(format_args!(
+        "round {round}: {killed} killed{}; {name} finds checkpoint {}, whole ({})",
+        if said == Some(saved) { "" } else { " in the middle" },
+        saved.number,
+        Bytes(bytes)
+    ));
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -166,18 +216,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernel_that_shows_another_checkpoint_is_noticed() {
-        let mut output = checkpoint::content(4);
-        output.extend(b"shown\n");
-        assert_eq!(watch(&mut &output[..], 5, || ()), None);
-    }
-
-    #[test]
-    fn half_a_number_says_nothing() {
-        let mut output = checkpoint::content(9);
-        output.extend(b"shown\n");
-        output.extend((10..40).flat_map(|number| format!("{number}\n").into_bytes()));
-        output.extend(b"4");
-        assert_eq!(watch(&mut &output[..], 9, || ()), Some(39));
+    fn a_checkpoint_that_is_older_damaged_or_missing_is_noticed() {
+        let kind = Kind::Guest;
+        let of = |number| Checkpoint { number, kind };
+        let said = Some(of(8));
+        let identified = |found: Option<&[u8]>| identify(found, said, kind);
+        for number in 8..=8 + BATCH {
+            assert_eq!(identified(Some(&of(number).content().bytes())), Some(Some(of(number))));
+        }
+        let mut damaged = of(9).content().bytes();
+        damaged[4000] ^= 1;
+        let cut = &of(9).content().bytes()[..4000];
+        for wrong in
+            [Some(&of(7).content().bytes()[..]), Some(&damaged), Some(cut), Some(&[]), None]
+        {
+            assert_eq!(identified(wrong), None);
+        }
+        assert_eq!(identify(None, None, kind), Some(None), "nothing was saved yet");
     }
 }

@@ -161,11 +161,35 @@ script() {
     while :; do sleep 1000; done
 }
 
+# Runs one text of commands after another. Each comes through the port behind a line with its length; the
+# answer is a line with status and length, and what was printed. Length 0: there are no more.
+commands() {
+    exec 3<>"/dev/$(port commands)"
+    begin
+    cd /root || cd /
+    while read -r length <&3 && [ "$length" -gt 0 ]; do
+        head -c "$length" <&3 >/run/commands
+        # What earlier commands left running may still write to theirs.
+        rm -f /run/answer
+        (. /run/commands) </dev/null >/run/answer 2>&1 3>&-
+        echo "$? $(wc -c </run/answer)" >&3
+        cat /run/answer >&3
+    done
+    exec 3>&-
+    end_others
+    tidy
+    say "end 0 0 0"
+    poweroff -f
+}
+
 interactive() {
     begin
     cd /root || cd /
+    sh "$runner/script" </dev/null >/dev/hvc0 2>&1
     setsid -c sh -lc "stty rows $ROWS cols $COLUMNS; exec sh -l" </dev/hvc0 >/dev/hvc0 2>&1
     status=$?
+    # Who leaves need not stop the kernels beside this one.
+    [ ! -e /dev/daxfs_mk ] || daxfs-mk stop --all
     end_others
     tidy
     say "end $status 0 0"
@@ -174,5 +198,6 @@ interactive() {
 
 case $MODE in
     script) script ;;
+    commands) commands ;;
     *) interactive ;;
 esac

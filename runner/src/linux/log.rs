@@ -114,6 +114,12 @@ impl Log {
         self.begun
     }
 
+    /// The last lines so far.
+    #[must_use]
+    pub fn last(&self) -> Vec<String> {
+        self.last.clone().into_lines()
+    }
+
     /// The last lines.
     #[must_use]
     pub fn into_last(self) -> Vec<String> {

@@ -5,6 +5,7 @@
 //! kernel's log. The log also says when the commands are done, and how much they printed; when all of
 //! that has arrived, the machine is ended.
 
+mod boot;
 mod initramfs;
 pub(crate) mod libraries;
 mod log;
@@ -22,10 +23,12 @@ use crate::qemu::{Ended, Killer, Process, Signals};
 use crate::setup::Qemu;
 use crate::streams;
 use crate::terminal::Terminal;
+use boot::Boot;
+use std::fmt;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -38,8 +41,11 @@ use tempfile::NamedTempFile;
 const LINE: &str = "console=ttyS0 loglevel=8 printk.devkmsg=on panic=-1 oops=panic rdinit=/init \
     acpi_no_memhotplug no_timer_check rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.hung_task_timeout_secs=240";
 
+/// How often a machine is started whose emulator gets stuck.
+const BOOTS: u32 = 3;
+
 /// What a run needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run<'a> {
     /// The QEMU to use.
     pub qemu: &'a Qemu,
@@ -54,6 +60,8 @@ pub struct Run<'a> {
     /// Mount options of the branch that is Linux's root, `branch=NAME,...`; without, it works in its
     /// initial file system. What was brought with that is in `/run/runner` then.
     pub root: Option<&'a str>,
+    /// What happens beside Linux.
+    pub beside: Beside<'a>,
     /// What the kernel is told besides.
     pub append: &'a str,
     /// When to give up.
@@ -62,6 +70,23 @@ pub struct Run<'a> {
     pub verbose: bool,
     /// A file that gets the kernel's log.
     pub log: Option<&'a Path>,
+}
+
+/// What happens beside Linux, in the same machine and outside.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// Pipes for the serial ports behind Linux's, three at most: see [`Machine::serial_pipes`].
+    pub ports: &'a [PathBuf],
+    /// Commands that are run before a shell is given to the terminal.
+    pub first: &'a str,
+    /// Who gets the lines of the log; otherwise standard error gets those that are worth showing.
+    pub log: Option<&'a (dyn Fn(&str) + Sync)>,
+}
+
+impl fmt::Debug for Beside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Beside").field("ports", &self.ports).finish_non_exhaustive()
+    }
 }
 
 impl Run<'_> {
@@ -80,15 +105,31 @@ impl Run<'_> {
         errors: &mut (dyn Write + Send),
         signals: &Signals,
     ) -> Result<u8> {
+        let mut left = BOOTS;
+        loop {
+            left -= 1;
+            if let Some(status) = self.attempt(text, output, errors, signals, left == 0)? {
+                return Ok(status);
+            }
+            console::emulator_stuck();
+        }
+    }
+
+    /// One attempt at [`Self::script`]: nothing if the machine did not boot, and this is not the last.
+    fn attempt(
+        &self,
+        text: &str,
+        output: &mut (dyn Write + Send),
+        errors: &mut (dyn Write + Send),
+        signals: &Signals,
+        last: bool,
+    ) -> Result<Option<u8>> {
         let failed = |reason| Error::System { action: "make a pipe", reason };
         let (from_errors, to_errors) = io::pipe().map_err(failed)?;
         let mark = mark();
         let archive = self.archive(&Mode::Script(text), &mark)?;
         let mut command = self.command(archive.path(), |machine| {
-            machine
-                .serial(Stream::Messages)
-                .port(Stream::Output, "output")
-                .port(Stream::Input, "errors");
+            machine.port(Stream::Output, "output").port(Stream::Input, "errors");
         });
         command.stdin(to_errors).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::start(command)?;
@@ -108,7 +149,9 @@ impl Run<'_> {
             });
             let listener =
                 scope.spawn(|| stderr.map_or(Ok(()), |from| self.listen(from, &mut log, arrived)));
+            scope.spawn(|| arrived.boot.watch(|| arrived.killer.kill()));
             let ended = process.wait(signals, self.timeout);
+            arrived.boot.over();
             let copied = [output, errors].map(|thread| thread.join().unwrap_or(Ok(())));
             (ended, copied, listener.join().unwrap_or(Ok(())))
         });
@@ -116,7 +159,28 @@ impl Run<'_> {
             copied.map_err(|reason| Error::System { action: "write the output", reason })?;
         }
         logged.map_err(|reason| Error::System { action: "write the kernel's log", reason })?;
-        self.status(ended?, log, arrived.all(), false)
+        let ended = ended?;
+        if !last && arrived.boot.is_stuck() && matches!(ended, Ended::Left(_)) {
+            return Ok(None);
+        }
+        self.status(ended, log, arrived.all(), false).map(Some)
+    }
+
+    /// Starts a system that runs commands as it is asked to through the process's standard input, and
+    /// answers on standard output, for [`crate::multikernel::kernel`]. Standard error has the kernel's
+    /// log. The file has to be there until the kernel runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`], [`Error::System`], [`Error::File`].
+    pub fn serve(&self) -> Result<(Process, Log, NamedTempFile)> {
+        let mark = mark();
+        let archive = self.archive(&Mode::Commands, &mark)?;
+        let mut command = self.command(archive.path(), |machine| {
+            machine.port(Stream::Both, "commands");
+        });
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok((Process::start(command)?, self.log(mark)?, archive))
     }
 
     /// Gives the terminal to a shell. Returns the status it leaves with; 0 if the machine is ended
@@ -128,9 +192,10 @@ impl Run<'_> {
     pub fn interactive(&self, signals: &Signals) -> Result<u8> {
         let terminal = Terminal::remember();
         let mark = mark();
-        let archive = self.archive(&Mode::Interactive(terminal.size()), &mark)?;
+        let (size, first) = (terminal.size(), self.beside.first);
+        let archive = self.archive(&Mode::Interactive { size, first }, &mark)?;
         let mut command = self.command(archive.path(), |machine| {
-            machine.serial(Stream::Messages).console(Stream::Terminal);
+            machine.console(Stream::Terminal);
         });
         command.stderr(Stdio::piped());
         let mut process = Process::start(command)?;
@@ -176,6 +241,10 @@ impl Run<'_> {
         let line = format!("{LINE}{separator}{}", self.append);
         machine.kernel(self.kernel, &line).initrd(archive);
         machine.arg("-device", "virtio-rng-pci");
+        machine.serial(Stream::Messages);
+        for port in self.beside.ports {
+            machine.serial_pipes(port);
+        }
         streams(&mut machine);
         let command = machine.into_command();
         if self.verbose {
@@ -194,10 +263,10 @@ impl Run<'_> {
 
     /// Reads the log to its end, and shows what is worth it.
     fn listen(&self, from: impl Read, log: &mut Log, arrived: &Arrived) -> io::Result<()> {
-        self.read_log(from, log, arrived, |line, text| {
-            if self.verbose || line == Line::Running {
-                console::linux_line(text);
-            }
+        self.read_log(from, log, arrived, |line, text| match self.beside.log {
+            Some(show) => show(text),
+            None if self.verbose || line == Line::Running => console::linux_line(text),
+            None => {}
         })
     }
 
@@ -214,10 +283,13 @@ impl Run<'_> {
         mut show: impl FnMut(Line, &str),
     ) -> io::Result<()> {
         let mut outcome = Ok(());
-        streams::lines(from, |text| match log.line(text) {
-            Ok(Line::End(end)) => arrived.update(|state| state.end = Some(end)),
-            Ok(line) => show(line, text),
-            Err(error) => outcome = Err(error),
+        streams::lines(from, |text| {
+            arrived.boot.line(text);
+            match log.line(text) {
+                Ok(Line::End(end)) => arrived.update(|state| state.end = Some(end)),
+                Ok(line) => show(line, text),
+                Err(error) => outcome = Err(error),
+            }
         });
         outcome
     }
@@ -261,6 +333,7 @@ fn mark() -> String {
 struct Arrived {
     state: Mutex<State>,
     killer: Killer,
+    boot: Boot,
 }
 
 #[derive(Default, Debug)]
@@ -279,9 +352,9 @@ impl State {
 }
 
 impl Arrived {
-    const fn new(killer: Killer) -> Self {
+    fn new(killer: Killer) -> Self {
         let state = State { end: None, output: 0, errors: 0 };
-        Self { state: Mutex::new(state), killer }
+        Self { state: Mutex::new(state), killer, boot: Boot::new() }
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {

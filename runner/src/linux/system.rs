@@ -41,8 +41,15 @@ pub struct System {
 pub(super) enum Mode<'a> {
     /// Run commands.
     Script(&'a str),
-    /// Give a shell to the terminal, which has so many rows and columns.
-    Interactive(Option<(u16, u16)>),
+    /// Run texts of commands one after another, as they come through a port.
+    Commands,
+    /// Give a shell to the terminal.
+    Interactive {
+        /// Its rows and columns.
+        size: Option<(u16, u16)>,
+        /// Commands before that.
+        first: &'a str,
+    },
 }
 
 /// What else a system is told.
@@ -131,9 +138,11 @@ impl System {
                 settings.push_str("MODE=script\n");
                 files.file("/runner/script", 0o644, format!("{text}\n"));
             }
-            Mode::Interactive(size) => {
+            Mode::Commands => settings.push_str("MODE=commands\n"),
+            Mode::Interactive { size, first } => {
                 let (rows, columns) = size.unwrap_or((24, 80));
                 settings.push_str("MODE=interactive\n");
+                files.file("/runner/script", 0o644, format!("{first}\n"));
                 let _ = writeln!(settings, "ROWS={rows} COLUMNS={columns}");
                 if let Ok(kind) = env::var("TERM").as_deref()
                     && kind

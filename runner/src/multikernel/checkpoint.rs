@@ -1,35 +1,43 @@
 //! Checkpoints: files whose number says what is in them, so that anybody can tell whether one is whole.
 
+use super::content::Content;
+use super::kernel::Kind;
+
 /// The file that always is a whole checkpoint.
-pub const PATH: &str = "/ckpt";
+pub const NAME: &str = "ckpt";
 
 /// The file that the next one is made in.
-const NEXT: &str = "/ckpt.tmp";
+const NEXT: &str = "ckpt.tmp";
 
-/// What checkpoint `number` contains: the stream that the guest's `fill` makes of the number (SplitMix64).
-#[must_use]
-pub fn content(number: u64) -> Vec<u8> {
-    let mut state = number;
-    let mut bytes = Vec::with_capacity(length(number) + 8);
-    while bytes.len() < length(number) {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend((z ^ (z >> 31)).to_le_bytes());
+/// A checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    /// Its number: one more than that of the one before.
+    pub number: u64,
+    /// What kernel saves it.
+    pub kind: Kind,
+}
+
+impl Checkpoint {
+    /// What is in it.
+    #[must_use]
+    pub const fn content(self) -> Content {
+        let (least, more) = match self.kind {
+            // So fast that a small file would be there before anybody can kill it.
+            Kind::Guest => (100_000, 400_000),
+            Kind::Linux => (4096, 30_000),
+        };
+        // Lengths of consecutive ones differ, and few are whole pages.
+        let length = least + self.number.wrapping_mul(7919) % more;
+        Content::new(self.kind, self.number, length as usize)
     }
-    bytes.truncate(length(number));
-    bytes
-}
 
-/// Its length: consecutive ones differ, and few are whole pages.
-const fn length(number: u64) -> usize {
-    4096 + (number.wrapping_mul(7919) % 30_000) as usize
-}
-
-/// Commands of the guest's shell that save checkpoint `number` and then print it.
-#[must_use]
-pub fn commands(number: u64) -> String {
-    format!("fill {NEXT} {} {number}\nmv {NEXT} {PATH}\necho {number}\n", length(number))
+    /// Commands that save it in a directory.
+    #[must_use]
+    pub fn commands(self, directory: &str) -> [String; 2] {
+        let (next, path) = (format!("{directory}{NEXT}"), format!("{directory}{NAME}"));
+        [self.content().command(&next), format!("mv {next} {path}")]
+    }
 }
 
 #[cfg(test)]
@@ -37,15 +45,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stream_is_the_one_that_the_guest_makes() {
-        // The reference value every implementation of the generator is checked against.
-        assert_eq!(content(1_234_567)[..8], 6_457_827_717_110_365_317_u64.to_le_bytes());
-    }
-
-    #[test]
     fn neighbours_differ() {
-        for number in 0..1000 {
-            assert_ne!(length(number), length(number + 1));
+        for kind in [Kind::Guest, Kind::Linux] {
+            for number in 0..100 {
+                let [this, next] = [number, number + 1].map(|number| Checkpoint { number, kind });
+                assert_ne!(this.content(), next.content());
+                assert_ne!(this.content().length(), next.content().length());
+            }
         }
     }
 }

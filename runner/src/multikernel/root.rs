@@ -1,5 +1,6 @@
 //! A small root file system for Linux and its guests: a shell with its tools, and something to look at.
 
+use super::steps::Base;
 use crate::error::{Error, Result};
 use std::fs;
 use std::io;
@@ -8,9 +9,45 @@ use std::path::Path;
 use std::process::Command;
 
 /// A file that is large enough for its memory to be missed.
-pub const LARGE: &str = "/usr/share/daxfs/large";
+const LARGE: &str = "/usr/share/daxfs/large";
 /// Its bytes.
-pub const LARGE_BYTES: u64 = 32 << 20;
+const LARGE_BYTES: u64 = 32 << 20;
+
+/// What is told about the small root file system.
+#[must_use]
+pub fn base() -> Base {
+    Base { large: LARGE.into(), bytes: LARGE_BYTES }
+}
+
+/// What is told about a user's: its largest file.
+///
+/// # Errors
+///
+/// [`Error::File`]; [`Error::Usage`] if there is no file whose name a shell takes as it is.
+pub fn base_of(tree: &Path) -> Result<Base> {
+    let mut base = Base { large: String::new(), bytes: 0 };
+    let mut folders = vec![tree.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let failed = |reason| Error::File { path: folder.clone(), action: "read it", reason };
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (path, about) = (entry.path(), entry.metadata().map_err(failed)?);
+            if about.is_dir() {
+                folders.push(path);
+            } else if about.is_file()
+                && about.len() > base.bytes
+                && let Some(name) = path.strip_prefix(tree).ok().and_then(Path::to_str)
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._+-".contains(&byte))
+            {
+                base = Base { large: format!("/{name}"), bytes: about.len() };
+            }
+        }
+    }
+    if base.bytes == 0 {
+        return Err(Error::Usage(format!("{}: there is nothing in it to show", tree.display())));
+    }
+    Ok(base)
+}
 
 /// Fills the folder `root`, which is made.
 ///

@@ -14,62 +14,60 @@
 //! So a guest that commits wins against the other guests and Linux's other mount, and Linux, which
 //! commits last, wins against all of them.
 
-use super::root::{LARGE, LARGE_BYTES};
+use super::places;
 use crate::console::Who;
 use crate::story::{COMMAND, Command, STATUS, STEP, Step};
 use std::fmt::Write;
 
 /// The file that everybody writes to.
-pub const WHO: &str = "/srv/who";
+pub const WHO: &str = "/who";
 /// What is in it, in main, at the end.
 pub const OUTCOME: &str = "linux\nand the next\n";
+
+/// By how many KiB the memory that Linux has changes by itself, at most.
+const MEMORY_NOISE: i64 = 6 << 10;
 
 /// What Linux says of a branch that has ended.
 const STALE: &str = "Stale file handle";
 
-/// The steps, for so many guests.
+/// What the base image has to show.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Base {
+    /// A large file.
+    pub large: String,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// The steps, for so many guests, if `ports` with serial ports.
 #[must_use]
-pub fn steps(guests: u32) -> Vec<Step> {
-    let places = || 0..guests;
+pub fn steps(base: &Base, guests: u32, ports: bool) -> Vec<Step> {
+    let Base { large, bytes } = base;
+    let all = || 0..guests;
     let linux = |text: &str| Command::new(Who::Linux, text);
     let guest = |place, text: &str| Command::new(Who::Guest(place), text);
     let everybody = |text: &str| {
-        let all = places().map(|place| guest(place, text));
-        std::iter::once(linux(text)).chain(all).collect::<Vec<_>>()
+        let guests = all().map(|place| guest(place, text));
+        std::iter::once(linux(text)).chain(guests).collect::<Vec<_>>()
     };
     let kernels = match guests {
         1 => "a second kernel".to_owned(),
         _ => format!("{guests} more kernels"),
     };
-    let load = |place| {
-        format!(
-            "daxfs-mk load -p {place} -k daxfs-guest -o $DAXFS_RANGE,branch=guest{place},parent=work,nokeep"
-        )
+    let port = |place| places::port(place, ports);
+    let start = |place| {
+        let options =
+            format!("$DAXFS_RANGE,branch=guest{place},parent=work,nokeep,name=guest{place}");
+        [
+            linux(&format!("daxfs-mk load -p {place} -k daxfs-guest -o {options}{}", port(place))),
+            linux(&format!("daxfs-mk start -p {place} --cpu {}", place + 1)),
+        ]
     };
-    let mut start = vec![linux("cat /sys/devices/system/cpu/online").shows("0\n")];
-    for place in places() {
-        start.push(linux(&load(place)));
-        start.push(linux(&format!("daxfs-mk start -p {place} --cpu {}", place + 1)));
-    }
-    start.push(linux("daxfs-mk status").shows("mounted"));
-    start.extend(places().map(|place| guest(place, "mount").shows(format!("guest{place}"))));
-
-    let mut writing = vec![linux(&format!("echo linux >{WHO}"))];
-    writing.extend(places().map(|p| guest(p, &format!("write {WHO} \"guest{p}\\n\""))));
-    writing.push(linux(&format!("cat {WHO}")).shows("linux\n"));
-    writing.extend(places().map(|p| guest(p, &format!("cat {WHO}")).shows(format!("guest{p}\n"))));
-    writing.push(linux("daxfs-branch list -m /").shows("linux").shows("work").shows("guest0"));
-
-    let mut commit = vec![
-        linux("echo side >/run/side/srv/who"),
-        guest(0, "branch commit"),
-        guest(0, &format!("cat {WHO}")).shows("guest0\n"),
-        linux("cat /run/side/srv/who").fails(STALE),
-    ];
-    commit.extend((1..guests).map(|p| guest(p, &format!("cat {WHO}")).fails("ESTALE")));
-    commit.push(linux("mount -t daxfs -o $DAXFS_RANGE,ro,branch=work none /run/work"));
-    commit.push(linux("cat /run/work/srv/who").shows("guest0\n"));
-    commit.push(linux(&format!("cat {WHO}")).shows("linux\n"));
+    let write_own = |place| guest(place, &format!("write {WHO} \"guest{place}\\n\""));
+    let read = format!("cat {WHO}");
+    let has_own = |place| guest(place, &read).prints(format!("guest{place}"));
+    let sizes = -MEMORY_NOISE..=MEMORY_NOISE;
+    let whole = i64::try_from(bytes >> 10).unwrap_or(i64::MAX);
 
     vec![
         Step {
@@ -78,43 +76,67 @@ pub fn steps(guests: u32) -> Vec<Step> {
                   image its root. There is no page cache, and no disk."
                 .into(),
             commands: vec![
-                linux("grep ' / ' /proc/mounts").shows("daxfs").shows("branch=linux"),
-                linux("cat /etc/motd").shows("One root file system"),
+                linux("grep ' / ' /proc/mounts").shows(" / daxfs rw,").shows("branch=linux"),
+                linux(&format!("ls -l {large}")).shows(bytes.to_string()),
             ],
+            right: "the root is branch 'linux'".into(),
             ..Step::default()
         },
         Step {
             title: "Other kernels start",
             why: format!(
                 "Linux never started the other processors. It puts {kernels} into memory that was\n\
-                 kept free, and starts them there: bare metal, written in Rust, 512 KiB."
+                 kept free, and starts them there: bare metal, written in Rust, half a MiB."
             ),
-            commands: start,
+            commands: std::iter::once(linux("cat /sys/devices/system/cpu/online").prints("0"))
+                .chain(all().flat_map(start))
+                .chain(all().map(|place| guest(place, "mount").shows(format!("branch  guest{place}\n"))))
+                .chain([linux("daxfs-mk status | grep -c mounted").prints(guests.to_string())])
+                .collect(),
+            right: format!("{} kernels run on {} processors", guests + 1, guests + 1),
             ..Step::default()
         },
         Step {
             title: "All see the same base",
-            why: "Each kernel reads the file by itself, from the same bytes of memory.".into(),
-            commands: everybody(&format!("sha256sum {LARGE}")),
+            why: "Each kernel computes the sum by itself, from the same bytes of memory.".into(),
+            commands: everybody(&format!("sha256sum {large}")),
             agree: true,
+            right: "the sums are the same".into(),
             ..Step::default()
         },
         Step {
             title: "There is one copy of it",
             why: format!(
-                "However many kernels read it: {} MiB, once. 'taken' tells by how much the command after\n\
-                 it makes Linux's free memory smaller.",
-                LARGE_BYTES >> 20
+                "{} MiB, once, however many kernels read it. 'taken' tells how much less memory Linux has\n\
+                 after a command: nothing for reading and mapping, all of it for a copy in tmpfs.",
+                bytes >> 20
             ),
-            commands: std::iter::once(linux(&format!("taken cat {LARGE}")).shows("taken: "))
-                .chain(places().map(|place| guest(place, "meminfo").shows("heap")))
-                .collect(),
+            commands: [
+                linux(&format!("taken cat {large}")).number(sizes.clone()),
+                linux(&format!("daxfs-bench root mapping {large}")).number(sizes.clone()),
+                linux(&format!("taken cp {large} /tmp"))
+                    .number(whole - MEMORY_NOISE..=whole + MEMORY_NOISE),
+                linux(&format!("rm /tmp/{}", large.rsplit('/').next().unwrap_or(large))),
+            ]
+            .into_iter()
+            // Their heaps have some KiB in them, not a copy.
+            .chain(all().map(|place| {
+                linux(&format!("daxfs-mk run -p {place} meminfo | grep ^heap")).shows(" KiB of ")
+            }))
+            .collect(),
+            right: "reading it takes no memory, in no kernel".into(),
             ..Step::default()
         },
         Step {
             title: "Each writes for itself",
             why: "What a kernel writes goes to its branch. The others do not see it.".into(),
-            commands: writing,
+            commands: std::iter::once(linux(&format!("echo linux >{WHO}")))
+                .chain(all().map(write_own))
+                .chain([linux(&read).prints("linux")])
+                .chain(all().map(has_own))
+                .chain([linux("daxfs-branch list -m /").shows("linux").shows("work").shows("guest0")])
+                .collect(),
+            right: "each kernel reads what it wrote, and nobody else's".into(),
             ..Step::default()
         },
         Step {
@@ -124,15 +146,17 @@ pub fn steps(guests: u32) -> Vec<Step> {
                   new kernel starts from what is there."
                 .into(),
             commands: vec![
-                linux("daxfs-mk run -p 0 'fill /srv/big 100M 7' 2>/dev/null & wait_until_used 16"),
+                linux("daxfs-mk run -p 0 'fill /big 100M 7' 2>/dev/null & wait_until_used 16"),
                 linux("daxfs-mk stop -p 0"),
+                linux("daxfs-branch list -m /").shows("linux").hides("guest0"),
                 linux("wait_until_free 16").shows("free again"),
-                linux(&format!("cat {WHO}")).shows("linux\n"),
+                linux(&read).prints("linux"),
                 linux("daxfs-mk start -p 0 --cpu 1"),
-                guest(0, "ls /srv"),
-                guest(0, &format!("write {WHO} \"guest0\\n\"")),
+                guest(0, "ls /big").fails("no such file"),
+                write_own(0),
+                has_own(0),
             ],
-            hides: vec!["big\n".into()],
+            right: "Linux went on, the dead's branch and space are back, its successor works".into(),
             ..Step::default()
         },
         Step {
@@ -140,7 +164,22 @@ pub fn steps(guests: u32) -> Vec<Step> {
             why: "One compare-and-swap makes its branch the parent, 'work'. Its rivals, Linux's other mount\n\
                   among them, are told: their branches have ended. Linux's root is no rival of it."
                 .into(),
-            commands: commit,
+            commands: [
+                linux("echo side >/run/side/who"),
+                linux("cat /run/side/who").prints("side"),
+                guest(0, "branch commit"),
+                has_own(0),
+                linux("cat /run/side/who").fails(STALE),
+            ]
+            .into_iter()
+            .chain((1..guests).map(|place| guest(place, &read).fails("ESTALE")))
+            .chain([
+                linux("mount -t daxfs -o $DAXFS_RANGE,ro,branch=work none /run/work"),
+                linux("cat /run/work/who").prints("guest0"),
+                linux(&read).prints("linux"),
+            ])
+            .collect(),
+            right: "the winner's is in 'work', the losers were told".into(),
             ..Step::default()
         },
         Step {
@@ -149,12 +188,16 @@ pub fn steps(guests: u32) -> Vec<Step> {
                 .into(),
             commands: vec![
                 linux("daxfs-branch commit -m /"),
-                linux(&format!("cat {WHO}")).shows("linux\n"),
-                guest(0, &format!("cat {WHO}")).fails("ESTALE"),
-                linux("cat /run/work/srv/who").fails(STALE),
-                linux("daxfs-branch list -m /").shows("main"),
+                linux(&read).prints("linux"),
+                guest(0, &read).fails("ESTALE"),
+                linux("cat /run/work/who").fails(STALE),
+                linux("umount /run/work"),
+                linux("daxfs-branch list -m /").shows("* main").hides("work").hides("guest0"),
+                linux("mount -t daxfs -o $DAXFS_RANGE none /run/work"),
+                linux("cat /run/work/who").prints("linux"),
+                linux("umount /run/work"),
             ],
-            hides: vec!["work (".into(), "guest0 (".into()],
+            right: "main is what Linux's root was: a new mount shows it".into(),
             ..Step::default()
         },
         Step {
@@ -164,14 +207,19 @@ pub fn steps(guests: u32) -> Vec<Step> {
                 .into(),
             commands: vec![
                 linux("daxfs-mk stop --all"),
-                linux("daxfs-mk load -k daxfs-guest -o $DAXFS_RANGE,branch=next,parent=main,validate"),
+                linux(&format!(
+                    "daxfs-mk load -k daxfs-guest -o $DAXFS_RANGE,branch=next,parent=main,name=next,validate{}",
+                    port(0)
+                )),
                 linux("daxfs-mk start --cpu 1"),
-                guest(0, &format!("cat {WHO}")).shows("linux\n"),
+                guest(0, &read).prints("linux"),
                 guest(0, &format!("append {WHO} \"and the next\\n\"")),
+                linux(&read).prints("linux"),
                 guest(0, "branch commit"),
-                linux(&format!("cat {WHO}")).shows(OUTCOME),
+                linux(&read).prints(OUTCOME.trim_end()),
                 linux("daxfs-mk stop --all"),
             ],
+            right: "Linux sees it the moment it is committed, and not before".into(),
             ..Step::default()
         },
     ]
@@ -179,13 +227,13 @@ pub fn steps(guests: u32) -> Vec<Step> {
 
 /// Shell functions for what has no command of its own.
 const FUNCTIONS: &str = r#"
+# So that a processor keeps hardly any free memory to itself, where it is not counted.
+echo 2000 >/proc/sys/vm/percpu_pagelist_high_fraction
 available() { sed -n 's/^MemAvailable: *\([0-9]*\) .*/\1/p' /proc/meminfo; }
 taken() {
     before=$(available)
     "$@" >/dev/null || return
-    after=$(available)
-    echo "taken: $((before - after)) KiB of memory"
-    [ $((before - after)) -lt 8192 ]
+    echo "$((before - $(available))) KiB of memory are taken"
 }
 space() { echo $(($(stat -f -c '%f' /) / 256)); }
 wait_until_used() {
@@ -213,7 +261,7 @@ pub fn script(steps: &[Step]) -> String {
         "cd /run/runner\nmkdir -p /run/side /run/work\n\
          mount -t daxfs -o $DAXFS_RANGE,rw,branch=work,parent=main,keep none /run/work || exit 1\n\
          umount /run/work\n\
-         mount -t daxfs -o $DAXFS_RANGE,rw,branch=side,parent=work none /run/side || exit 1\n\
+         mount -t daxfs -o $DAXFS_RANGE,rw,branch=side,parent=work,name=linux-side none /run/side || exit 1\n\
          free=$(space)\n",
     );
     for step in steps {

@@ -23,6 +23,8 @@ pub enum Stream {
     Messages,
     /// What QEMU has for standard input, if that is the writing end of a pipe: a third way out.
     Input,
+    /// QEMU's standard output, and its standard input the other way; byte for byte.
+    Both,
     /// The terminal, both ways; Ctrl-A X ends the machine.
     Terminal,
 }
@@ -135,6 +137,15 @@ impl Machine {
         self.arg("-serial", format!("chardev:{id}"))
     }
 
+    /// The next serial port, connected to pipes: what it sends goes to the one at `path` with `.out` behind
+    /// it, what it gets comes from the one with `.in`.
+    pub fn serial_pipes(&mut self, path: &Path) -> &mut Self {
+        let id = self.id();
+        let mut backend = OsString::from(format!("pipe,id={id},path="));
+        backend.push(comma_doubled(path));
+        self.arg("-chardev", backend).arg("-serial", format!("chardev:{id}"))
+    }
+
     /// A port for a stream of bytes, quicker than a serial port; Linux finds it by its name.
     pub fn port(&mut self, stream: Stream, name: &str) -> &mut Self {
         let id = self.stream(stream);
@@ -154,15 +165,21 @@ impl Machine {
         self
     }
 
-    fn stream(&mut self, stream: Stream) -> String {
-        let id = format!("stream{}", self.streams);
+    /// A name for a stream.
+    fn id(&mut self) -> String {
         self.streams += 1;
+        format!("stream{}", self.streams)
+    }
+
+    fn stream(&mut self, stream: Stream) -> String {
+        let id = self.id();
         let fd = |fd: u8| format!("file,id={id},path=/proc/self/fd/{fd},append=on");
         let backend = match stream {
             Stream::Input => fd(0),
             Stream::Output => fd(1),
             Stream::Messages => fd(2),
             Stream::Terminal => format!("stdio,id={id},mux=on,signal=off"),
+            Stream::Both => format!("stdio,id={id},mux=off,signal=off"),
         };
         self.arg("-chardev", backend);
         id

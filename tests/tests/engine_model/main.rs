@@ -67,6 +67,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         12 => (path(), extent(), any::<u8>()).prop_map(|(p, e, s)| Operation::Write(p, e, s)),
         3 => (path(), 0..9000_usize, any::<u8>()).prop_map(|(p, l, s)| Operation::Append(p, l, s)),
         5 => (path(), size).prop_map(|(p, s)| Operation::Truncate(p, s)),
+        5 => (path(), extent()).prop_map(|(p, e)| Operation::Punch(p, e)),
         1 => (path(), mode).prop_map(|(p, m)| Operation::Chmod(p, m)),
         1 => (path(), any::<u32>(), any::<u32>()).prop_map(|(p, u, g)| Operation::Chown(p, u, g)),
         4 => path().prop_map(Operation::Unlink),

@@ -146,6 +146,10 @@ pub const CASES: &[Case] = &[
         let size = Some(5);
         set(w, find(w.mount(), "/made")?, SetAttributes { size, ..Default::default() })
     }),
+    case("punch", |w| w.mount().punch(find(w.mount(), "/made")?, 5000, 20_000).map(|_| ())),
+    case("punch the end of a base file", |w| {
+        w.mount().punch(Ino::new(ino::DIR_FILE), 0, 1 << 20).map(|_| ())
+    }),
     case("grow", |w| {
         let size = Some(1 << 30);
         set(w, Ino::new(ino::DIR_SUB_DEEP), SetAttributes { size, ..Default::default() })?;

@@ -159,15 +159,23 @@ fn record(image: &Image, slot: u32, name: &str, value: u64, plain: bool) -> Opti
     let is_root = raw.parent_id.get() == 0;
     match name {
         "name" if (plain || !is_root) && value > b' '.into() => Some("another name"),
-        "log" if value == 0 => Some("a branch without a log says what its parent says"),
         // The width of the field is that of the word's high half.
         "refcount" if !plain => {
             let word = BranchWord::from_word((value << 32) | u64::from(raw.state.get()))?;
             word.owner.is_none().then_some("any generation")
         }
         "log" => {
-            let (new, old) = (LogWord::from_word(value), LogWord::from_word(raw.log.get()));
-            (new.head == old.head).then_some("any generation")
+            let head = |record: &BranchRecord| LogWord::from_word(record.log.get()).head;
+            let parent = raw.parent_id.get();
+            let parent = records(image).into_iter().find(|(_, r)| r.branch_id.get() == parent);
+            match LogWord::from_word(value).head {
+                new if new == head(&raw) => Some("any generation"),
+                None => Some("a branch without a log says what its parent says"),
+                new if parent.is_some_and(|(_, parent)| head(&parent) == new) => {
+                    Some("a branch may say what its parent says")
+                }
+                Some(_) => None,
+            }
         }
         "branch_id" | "refcount" | "next_local_ino" | "delta_log_capacity" if plain => {
             Some("v3 only")
@@ -222,7 +230,9 @@ fn entry(
         (_, "timestamp" | "uid" | "gid") => Some("any time, any owner"),
         (_, "name" | "old name") if is_name_byte(value) => Some("another name"),
         (_, "target") if value != 0 => Some("another target"),
-        (EntryType::Write | EntryType::Truncate | EntryType::Setattr, "ino") if is_inode => {
+        (EntryType::Write | EntryType::Truncate | EntryType::Hole | EntryType::Setattr, "ino")
+            if is_inode =>
+        {
             Some("another inode that exists")
         }
         (EntryType::Create | EntryType::Mkdir, "mode") => {
@@ -239,6 +249,7 @@ fn entry(
             .map(|_| "a choice of attributes; their sizes have to fit"),
         (EntryType::Setattr, "size") if plain && value <= MAX_FILE_SIZE => Some("any size"),
         (EntryType::Truncate, "new_size") if value <= MAX_FILE_SIZE => Some("any size"),
+        (EntryType::Hole, "offset" | "len") if value <= MAX_FILE_SIZE => Some("any pages"),
         (EntryType::Write, "offset" | "len") if value <= MAX_FILE_SIZE => Some("any place"),
         (EntryType::Link | EntryType::SnapshotEnd, "next_ino") if value > old => {
             Some("inode numbers may be skipped")

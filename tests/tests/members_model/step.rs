@@ -89,6 +89,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => (path(), extent, any::<u8>()).prop_map(|(p, e, s)| Operation::Write(p, e, s)),
         2 => (path(), 1..9000_usize, any::<u8>()).prop_map(|(p, l, s)| Operation::Append(p, l, s)),
         2 => (path(), 0..20_000_usize).prop_map(|(p, s)| Operation::Truncate(p, s)),
+        2 => (path(), (0..20_000_usize, 1..20_000_usize)).prop_map(|(p, s)| Operation::Punch(p, s)),
         1 => (path(), 0..0o10000_u32).prop_map(|(p, m)| Operation::Chmod(p, m)),
         3 => path().prop_map(Operation::Unlink),
         1 => path().prop_map(Operation::RemoveDirectory),

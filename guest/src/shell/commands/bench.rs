@@ -3,6 +3,9 @@
 //! The numbers are of this kernel on this processor, by its own clock, with warm caches and nothing
 //! else running. Under an emulator they say little about hardware; as ratios to the line "copying
 //! memory" they still say something about the engine.
+//!
+//! `bench commit` and `bench stale` are halves of a measurement whose other half is another kernel's
+//! (`daxfs-latency`): they print a counter that both have.
 
 use super::super::failure::{Context, Failure};
 use super::super::{Shell, arguments, format};
@@ -12,7 +15,7 @@ use crate::fill::Stream;
 use core::hint::black_box;
 use core::time::Duration;
 use daxfs::storage::TryVec;
-use daxfs::{Attributes, BranchName, FileType, NewInode, Platform};
+use daxfs::{Attributes, BranchName, Error, FileType, LastLink, NewInode, Platform};
 
 /// Size of the file, unless told otherwise.
 const DEFAULT_SIZE: u64 = 16 << 20;
@@ -30,6 +33,9 @@ const BRANCHES: u64 = 100;
 const FILE: &[u8] = b"/.bench";
 const DIRECTORY: &[u8] = b"/.bench.d";
 
+/// Looks at a file between two looks whether to go on.
+const LOOKS: u64 = 1 << 14;
+
 /// Measures reading and writing.
 pub fn bench<'w, P: Platform + 'static, S: System>(
     shell: &mut Shell<'_, P, S>,
@@ -37,6 +43,8 @@ pub fn bench<'w, P: Platform + 'static, S: System>(
 ) -> Outcome<'w> {
     let size = match *words {
         [] => DEFAULT_SIZE,
+        [b"commit"] => return commit(shell),
+        [b"stale", path] => return stale(shell, path),
         [size] => arguments::size(size)?,
         _ => return Err(Failure::Usage),
     };
@@ -50,6 +58,40 @@ pub fn bench<'w, P: Platform + 'static, S: System>(
     let measured = names(shell);
     shell.remove(DIRECTORY, true)?;
     measured
+}
+
+/// Commits the mounted branch; prints the counter before and after.
+fn commit<P: Platform + 'static, S: System>(shell: &mut Shell<'_, P, S>) -> Outcome<'static> {
+    let before = shell.system.counter();
+    shell.mount.commit()?;
+    let after = shell.system.counter();
+    shell.print(format_args!("{before} {after}\n"));
+    Ok(())
+}
+
+/// Looks at a file until the mounted branch has ended; prints the counter, and how many counts a look took.
+fn stale<'w, P: Platform + 'static, S: System>(
+    shell: &mut Shell<'_, P, S>,
+    path: &'w [u8],
+) -> Outcome<'w> {
+    let absolute = shell.path(path).at(path)?;
+    let ino = shell.mount.resolve(&absolute, LastLink::Follow).at(path)?.ino;
+    shell.print(format_args!("looking\n"));
+    let (start, mut looks) = (shell.system.counter(), 0);
+    loop {
+        match shell.mount.getattr(ino) {
+            Ok(_) => looks += 1,
+            Err(Error::Stale) => break,
+            Err(error) => return Err(error).at(path),
+        }
+        if looks % LOOKS == 0 && shell.interrupted() {
+            return Err(Failure::Interrupted);
+        }
+    }
+    let now = shell.system.counter();
+    let look = now.saturating_sub(start) / (looks + 1);
+    shell.print(format_args!("{now} {look}\n"));
+    Ok(())
 }
 
 /// Measures a file's content.

@@ -22,6 +22,7 @@ pub fn branch<'w, P: Platform + 'static, S: System>(
         [b"switch", name] => shell.mount.switch(&branch_name(name)?).at(name),
         [b"commit"] => Ok(shell.mount.commit()?),
         [b"abort"] => Ok(shell.mount.abort()?),
+        [b"compact"] => Ok(shell.mount.compact()?),
         _ => Err(Failure::Usage),
     }
 }

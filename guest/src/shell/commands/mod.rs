@@ -76,7 +76,7 @@ impl<P: Platform + 'static, S: System> Shell<'_, P, S> {
         "chown" "UID:GID PATH..." "set owner and group" names::chown;
         "cd" "[PATH]" "change the working directory" names::cd;
         "pwd" "" "print the working directory" names::pwd;
-        "branch" "list | create NAME [PARENT] | switch NAME | commit | abort"
+        "branch" "list | create NAME [PARENT] | switch NAME | commit | abort | compact"
             "work with branches" branches::branch;
         "sync" "" "write down what only this kernel knows" status::sync;
         "df" "" "show space" status::df;
@@ -85,7 +85,7 @@ impl<P: Platform + 'static, S: System> Shell<'_, P, S> {
         "meminfo" "" "show the kernel's memory and address space" status::meminfo;
         "date" "" "print the time of day" status::date;
         "uptime" "" "print the time since the start" status::uptime;
-        "bench" "[SIZE]" "measure reading and writing" bench::bench;
+        "bench" "[SIZE | commit | stale PATH]" "measure reading and writing" bench::bench;
         "selftest" "" "check the filesystem and the kernel" selftest::selftest;
         "echo" "[WORD...]" "print words" control::echo;
         "crash" "page-fault | null | ud2 | divide | panic | write-base | execute | stack"

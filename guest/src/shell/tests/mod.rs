@@ -279,6 +279,17 @@ fn the_selftest_notices_a_writable_base() {
 }
 
 #[test]
+fn a_commit_and_the_end_of_a_branch_are_measured() {
+    let mut world = World::new();
+    world.ok("branch create work; touch /f");
+    let printed = world.ok("bench commit");
+    let mut counts = printed.split_whitespace().map(|count| count.parse::<u64>().unwrap());
+    assert!(counts.next().unwrap() < counts.next().unwrap(), "{printed}");
+    world.system.patience = Some(0);
+    world.fails(130, "bench stale /f");
+}
+
+#[test]
 fn the_benchmark_measures_and_cleans_up() {
     let mut world = World::new();
     let printed = world.ok("bench 1M; ls -a");

@@ -146,6 +146,9 @@ impl System for FakeSystem {
         }
         Duration::from_millis(self.time.get())
     }
+    fn counter(&self) -> u64 {
+        self.uptime().as_nanos() as u64
+    }
     fn now(&self) -> Timestamp {
         Timestamp::new(951_782_400, 0)
     }

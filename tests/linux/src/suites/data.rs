@@ -32,6 +32,7 @@ suite!(
         syncing_works,
         allocating_makes_room_and_keeps_what_is_there,
         zeroing_and_punching_leave_zeros,
+        punching_gives_the_space_of_whole_pages_back,
         what_is_not_there_is_refused,
         a_full_region_says_so_and_recovers,
         a_branch_can_be_written_in_pieces_of_any_order,
@@ -428,6 +429,25 @@ fn zeroing_and_punching_leave_zeros() {
     let mut expected = tree::patterns(0, tree::ALIGNED as usize);
     expected[5..3_000_005].fill(0);
     has(mount.path("aligned"), &expected);
+}
+
+fn punching_gives_the_space_of_whole_pages_back() {
+    let mount = Mounted::new();
+    let path = mount.path("new");
+    fs::write(&path, tree::patterns(0, 1 << 20)).unwrap();
+    let file = edit(&path);
+    let free = || rustix::fs::statvfs(mount.root()).unwrap().f_bfree;
+    let (full, blocks) = (free(), file.metadata().unwrap().blocks());
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(&file, flags, 100, (1 << 20) - 200).unwrap();
+    let mut expected = tree::patterns(0, 1 << 20);
+    expected[100..(1 << 20) - 100].fill(0);
+    has(&path, &expected);
+    let pages = (1 << 20) / 4096 - 2;
+    assert_eq!(file.metadata().unwrap().blocks(), blocks - 8 * pages);
+    assert_eq!(free(), full + pages);
+    assert_eq!(seek(&file, SeekFrom::Hole(0)).unwrap(), 4096);
+    assert_eq!(seek(&file, SeekFrom::Data(4096)).unwrap(), (1 << 20) - 4096);
 }
 
 fn what_is_not_there_is_refused() {

@@ -7,7 +7,7 @@ use mkdaxfs::{BuildOptions, DeltaSize};
 use runner::Error;
 use runner::commands::linux::Prepared;
 use runner::console::Lines;
-use runner::linux::{Parts, Run, System};
+use runner::linux::{Beside, Parts, Run, System};
 use runner::memory::SharedMemory;
 use runner::qemu::{AccelChoice, Shape, Signals};
 use runner::setup::{self, Cache, Flavour, Report};
@@ -218,6 +218,7 @@ fn machine(job: &Job, checks: &str) -> Result<u8, Box<dyn StdError>> {
         system: &system,
         memory: &memory,
         root: None,
+        beside: Beside::default(),
         append: patience,
         timeout: Some(Duration::from_secs(if is_debug || is_long { 6 * 3600 } else { 3600 })),
         verbose: false,

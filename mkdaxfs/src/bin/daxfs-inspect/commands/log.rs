@@ -29,6 +29,7 @@ enum Operation {
     Symlink { parent: u64, name: String, target: String },
     Delete { parent: u64, name: String },
     Truncate { size: u64 },
+    Hole { offset: u64, len: u64 },
     Rename { old_parent: u64, old_name: String, new_parent: u64, new_name: String, exchange: bool },
     Setattr { changes: Vec<String> },
     SnapshotInode { kind: &'static str, mode: String, uid: u32, gid: u32, size: u64, nlink: u32 },
@@ -101,6 +102,7 @@ fn document(
             Operation::Delete { parent: parent.get(), name: text(name) }
         }
         LogOperation::Truncate { size } => Operation::Truncate { size: *size },
+        LogOperation::Hole { offset, len } => Operation::Hole { offset: *offset, len: *len },
         LogOperation::Rename { old_parent, old_name, new_parent, new_name, exchange } => {
             Operation::Rename {
                 old_parent: old_parent.get(),
@@ -175,6 +177,7 @@ impl Operation {
             }
             Self::Delete { parent, name } => format!("delete '{name}' from {parent}"),
             Self::Truncate { size } => format!("set the size to {size}"),
+            Self::Hole { offset, len } => format!("make a hole of {len} bytes at {offset}"),
             Self::Rename { old_parent, old_name, new_parent, new_name, exchange } => {
                 let verb = if *exchange { "exchange" } else { "rename" };
                 let with = if *exchange { "with" } else { "to" };

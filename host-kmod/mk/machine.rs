@@ -181,7 +181,9 @@ impl Machine {
             pr_info!("place {index}: started on processor {cpu}\n");
         } else {
             pr_err!("place {index}: processor {cpu} does not start\n");
+            // It may be late: it must not be on its way when the pages that it starts from change.
             let _ = self.apic.reset(target);
+            fsleep(RESET);
             taken.store(0, Relaxed);
             // SAFETY: got above.
             unsafe { bindings::module_put(self.module.as_ptr()) };

@@ -181,6 +181,7 @@ fn a_user_at_linuxs_terminal_finds_the_guests_running() {
     terminal.press("echo typed to  guest0\r");
     terminal.wait_for(&["\ntyped to guest0"]);
     terminal.press("\u{1d}");
+    terminal.wait_for(&["daxfs:guest0:/$ linux$"]);
     terminal.press("exit 5\r");
     assert_eq!(terminal.end(), 5);
     assert!(terminal.is_usual());

@@ -7,7 +7,7 @@
 //! set is shared by the whole walk).
 
 use crate::error::{Error, Result};
-use crate::log::entry::{self, Decoded};
+use crate::log::decode::{decode, Decoded};
 use crate::region::{Backing, LoadOrder, Region};
 use crate::storage::Bitmap;
 use crate::superblock::{Segments, Span};
@@ -45,7 +45,7 @@ impl PlainLog {
             return Ok(None);
         }
         let at = self.at;
-        entry::decode(region, at, self.left, into)?;
+        decode(region, at, self.left, into)?;
         self.left = self.left.saturating_sub(into.size);
         self.at = at
             .checked_add(into.size)
@@ -274,7 +274,7 @@ impl ChainLog {
                     .start
                     .checked_add(u64::from(self.offset))
                     .ok_or(self.segment.corrupt("log position"))?;
-                entry::decode(region, at, u64::from(end - self.offset), into)?;
+                decode(region, at, u64::from(end - self.offset), into)?;
                 if into.size % u64::from(ENTRY_ALIGN) != 0 {
                     return Err(self.segment.corrupt("size of a log entry"));
                 }

@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ROWS: NonZeroU16 = NonZeroU16::new(50).unwrap();
 const COLUMNS: NonZeroU16 = NonZeroU16::new(160).unwrap();
@@ -64,12 +64,14 @@ impl Pty {
     /// Waits until all of these are on the screen at once.
     #[track_caller]
     pub fn wait_for(&mut self, what: &[&str]) {
+        let begin = Instant::now();
         loop {
             let text = self.screen.screen().contents();
             if what.iter().all(|what| text.contains(what)) {
                 return;
             }
-            match self.drawn.recv_timeout(PATIENCE) {
+            let left = PATIENCE.saturating_sub(begin.elapsed());
+            match self.drawn.recv_timeout(left) {
                 Ok(bytes) => self.screen.process(&bytes),
                 Err(_) => panic!("{what:?} did not appear:\n{text}"),
             }
@@ -88,8 +90,19 @@ impl Pty {
     }
 
     /// Waits until the program ends; its exit status.
+    #[track_caller]
     pub fn end(&mut self) -> i32 {
-        self.child.wait().unwrap().code().unwrap()
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap();
+            }
+            let text = self.screen.screen().contents();
+            assert!(begin.elapsed() < PATIENCE, "it does not end:\n{text}");
+            if let Ok(bytes) = self.drawn.recv_timeout(Duration::from_millis(50)) {
+                self.screen.process(&bytes);
+            }
+        }
     }
 }
 

@@ -141,17 +141,23 @@ impl<'a> Native<'a> {
             }
             // Relaxed: only this thread makes any.
             let name = format!("{prefix}{}", self.next.fetch_add(1, Ordering::Relaxed));
-            let (Some(branch), Some(main)) =
-                (BranchName::new(name.as_bytes()), BranchName::new(b"main"))
-            else {
-                return Err(wrong("no name for a branch"));
-            };
-            match self.volume()?.create_branch(&branch, &main) {
-                Ok(_) => {
+            // By a mount, which finds what is not needed any more in `main`.
+            let made = self.mount(&MountOptions {
+                branch: BranchName::new(name.as_bytes()),
+                access: Access::ReadWrite,
+                keep: true,
+                ..MountOptions::default()
+            });
+            match made?.and_then(|mount| {
+                mount.tick(self.now())?;
+                mount.unmount()
+            }) {
+                Ok(()) => {
                     bases.insert(name, rounds);
                 }
-                // Somebody is just about to commit something; there is another time.
-                Err(daxfs::Error::Contended | daxfs::Error::Owned { .. }) => {}
+                // Somebody has just committed something; there is another time.
+                Err(daxfs::Error::Contended | daxfs::Error::Owned { .. } | daxfs::Error::Stale) => {
+                }
                 Err(error) => return Err(wrong(format!("{name} cannot be made: {error}"))),
             }
         }

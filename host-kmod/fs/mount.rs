@@ -288,10 +288,7 @@ impl FileSystem for Daxfs {
     }
 
     fn look(sb: &SuperBlock<Self>) -> Result {
-        if sb.is_read_only() {
-            return sb.data().engine.look().errno();
-        }
-        Ok(())
+        sb.data().engine.look().errno()
     }
 
     fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<Attributes>> {

@@ -2,10 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::multikernel::root;
+use daxfs_format::extension::{EXTENSION_OFFSET, ExtensionHeader};
 use mkdaxfs::{BuildOptions, DeltaSize};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::mem::offset_of;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Bytes of the range, where nobody says otherwise.
@@ -86,6 +89,21 @@ impl Image {
         let failed = |reason| Error::File { path: root.clone(), action: "fill it", reason };
         fs::create_dir(&root).and_then(|()| daxfs_bench::tree::make(&root)).map_err(failed)?;
         Self::build(&root, size, BuildOptions { large_alignment: true, ..BuildOptions::default() })
+    }
+
+    /// Has kernels taken for dead only when nothing was heard of them for `lease`: on a machine that has
+    /// others to serve, a processor may stand still for a while. For images that were made here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`].
+    pub fn with_lease(self, lease: Duration) -> Result<Self> {
+        let failed = |reason| Error::File { path: self.path.clone(), action: "change it", reason };
+        let milliseconds = u32::try_from(lease.as_millis()).unwrap_or(u32::MAX);
+        let at = EXTENSION_OFFSET + offset_of!(ExtensionHeader, lease_ms) as u64;
+        let file = fs::File::options().write(true).open(&self.path).map_err(failed)?;
+        file.write_all_at(&milliseconds.to_le_bytes(), at).map_err(failed)?;
+        Ok(self)
     }
 
     /// Where it is.

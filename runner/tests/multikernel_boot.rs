@@ -8,10 +8,15 @@ mod common;
 mod machine;
 
 use common::{errors, status};
+use runner::image::{DEFAULT_SIZE, Image};
 use runner::setup::{self, Cache};
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long a kernel may say nothing.
+const LEASE: Duration = Duration::from_secs(60);
 
 /// The kernel that is started.
 fn guest() -> &'static PathBuf {
@@ -54,6 +59,9 @@ fn linux(cpus: u32, append: &str, script: &str) -> Output {
     let measure = format!("{}:/usr/bin/daxfs-latency", latency().display());
     let append = format!("memmap={}M$0x30000000 no_ipi_broadcast=1 {append}", 64 * (cpus - 1));
     let (cpus, script) = (cpus.to_string(), format!("{BEGIN}\n{script}"));
+    // Deaths are confirmed here; a machine that has others to serve is none.
+    let image = Image::demo(DEFAULT_SIZE).and_then(|image| image.with_lease(LEASE)).unwrap();
+    let image = image.path().to_str().unwrap();
     let arguments = [
         "linux",
         "--timeout",
@@ -62,6 +70,8 @@ fn linux(cpus: u32, append: &str, script: &str) -> Output {
         &cpus,
         "--append",
         &append,
+        "--image",
+        image,
         "--add",
         &add,
         "--add",

@@ -172,7 +172,7 @@ fn the_status_of_a_guests_commands_is_the_runners() {
 fn a_user_at_linuxs_terminal_finds_the_guests_running() {
     machine::needed();
     let mut terminal = Pty::runner(&["multikernel", "--guests", "2", "--interactive"]);
-    terminal.wait_for(&["place 1:", "mounted", "Talk to them"]);
+    terminal.wait_for(&["place 1:", "mounted", "Talk to them", "linux$"]);
     terminal.press("daxfs-mk run -p 1 'echo answer from  $(branch)'\r");
     terminal.wait_for(&["\nanswer from $(branch)"]);
     terminal.press("daxfs-mk console -p 0\r");

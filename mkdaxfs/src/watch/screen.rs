@@ -3,6 +3,8 @@
 use super::{Pane, Watch};
 use daxfs::Platform;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{Clear, ClearType};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style};
 use ratatui::widgets::Block;
@@ -45,7 +47,7 @@ fn show<P: Platform>(
     interval: Duration,
 ) -> io::Result<()> {
     // Not every terminal has a second screen, which would be empty.
-    terminal.clear()?;
+    execute!(io::stdout(), Clear(ClearType::All))?;
     let start = Instant::now();
     let mut focus = Focus::default();
     while !ended() {

@@ -71,7 +71,10 @@ pub fn mapping(path: &Path) -> Result<()> {
     let before = kernel::free_kib()?;
     let file = open(path, OFlags::RDONLY)?;
     touch(&file, bytes, || {
-        println!("{} KiB of memory are taken, all of it being mapped", before - kernel::free_kib()?);
+        println!(
+            "{} KiB of memory are taken, all of it being mapped",
+            before - kernel::free_kib()?
+        );
         Ok(())
     })
     .map(drop)

@@ -18,8 +18,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes of the range: little, so that space that is lost is missed.
-const SIZE: u64 = 64 << 20;
+/// Bytes of the range. What a kernel was waiting to give back when it died, its successor finds, and waits
+/// itself: there has to be room for what several short lives leave.
+const SIZE: u64 = 256 << 20;
+/// Nobody is taken for dead who only has to wait for a processor: all deaths here are confirmed. Not longer,
+/// because a mount that nobody uses follows the others four times in a lease, and space waits for it.
+const LEASE: Duration = Duration::from_secs(8);
 /// A line is printed so often.
 const REPORT: Duration = Duration::from_secs(60);
 /// How long a machine that is killed lives.
@@ -64,7 +68,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let signals = Signals::catch()?;
     let seed = options.seed.unwrap_or_else(|| Rng::new().u64(..1_000_000));
     report.step(&format!("--seed {seed}"));
-    let memory = SharedMemory::copy_of(Image::demo(SIZE)?.path(), None)?;
+    let memory = SharedMemory::copy_of(Image::demo(SIZE)?.with_lease(LEASE)?.path(), None)?;
     let system = System::new(&Parts {
         busybox: &prepared.programs.busybox,
         tools: &prepared.programs.tools,

@@ -186,7 +186,10 @@ interactive() {
     begin
     cd /root || cd /
     sh "$runner/script" </dev/null >/dev/hvc0 2>&1
-    setsid -c sh -lc "stty rows $ROWS cols $COLUMNS; exec sh -l" </dev/hvc0 >/dev/hvc0 2>&1
+    # That of the root, if it has one.
+    shell=/bin/sh
+    [ -x "$shell" ] || shell=sh
+    setsid -c sh -lc "stty rows $ROWS cols $COLUMNS; exec $shell -l" </dev/hvc0 >/dev/hvc0 2>&1
     status=$?
     # Who leaves need not stop the kernels beside this one.
     [ ! -e /dev/daxfs_mk ] || daxfs-mk stop --all

@@ -7,7 +7,7 @@ use super::kernel::Kind;
 pub const NAME: &str = "ckpt";
 
 /// The file that the next one is made in.
-const NEXT: &str = "ckpt.tmp";
+pub const NEXT: &str = "ckpt.tmp";
 
 /// A checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,7 +24,7 @@ impl Checkpoint {
     pub const fn content(self) -> Content {
         let (least, more) = match self.kind {
             // So fast that a small file would be there before anybody can kill it.
-            Kind::Guest => (100_000, 400_000),
+            Kind::Guest => (400_000, 900_000),
             Kind::Linux => (4096, 30_000),
         };
         // Lengths of consecutive ones differ, and few are whole pages.

@@ -93,7 +93,11 @@ pub fn script(guests: u32, ports: bool, guest_exec: Option<&str>, commands: &str
             quoted(text)
         );
     }
-    let _ = writeln!(script, "(cd /; exec sh -c {})\nstatus=$?", quoted(commands));
+    let _ = writeln!(
+        script,
+        "shell=/bin/sh\n[ -x $shell ] || shell=sh\n(cd /; exec $shell -c {})\nstatus=$?",
+        quoted(commands)
+    );
     if guest_exec.is_some() {
         let _ = writeln!(
             script,

@@ -14,7 +14,10 @@ const ROWS: NonZeroU16 = NonZeroU16::new(50).unwrap();
 const COLUMNS: NonZeroU16 = NonZeroU16::new(160).unwrap();
 
 /// How long something may take to appear.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// After this long without anything new, it is looked whether the program still runs.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A terminal with a program in it.
 pub struct Pty {
@@ -70,10 +73,11 @@ impl Pty {
             if what.iter().all(|what| text.contains(what)) {
                 return;
             }
-            let left = PATIENCE.saturating_sub(begin.elapsed());
-            match self.drawn.recv_timeout(left) {
+            let ended = self.child.try_wait().unwrap();
+            match self.drawn.recv_timeout(LOOK) {
                 Ok(bytes) => self.screen.process(&bytes),
-                Err(_) => panic!("{what:?} did not appear:\n{text}"),
+                Err(_) if ended.is_none() && begin.elapsed() < PATIENCE => {}
+                Err(_) => panic!("{what:?} did not appear ({ended:?}):\n{text}"),
             }
         }
     }
@@ -99,7 +103,7 @@ impl Pty {
             }
             let text = self.screen.screen().contents();
             assert!(begin.elapsed() < PATIENCE, "it does not end:\n{text}");
-            if let Ok(bytes) = self.drawn.recv_timeout(Duration::from_millis(50)) {
+            if let Ok(bytes) = self.drawn.recv_timeout(LOOK) {
                 self.screen.process(&bytes);
             }
         }

@@ -386,12 +386,14 @@ impl<'a> Native<'a> {
             // Writing to a string does not fail.
             let _ = write!(
                 text,
-                "{}: {} {:?}, beat {}, has followed to {}; ",
+                "{}: {} of {:x} {:?}, beat {}, has followed to {}, {:?}; ",
                 member.index.get(),
                 name.trim_end_matches('\0'),
+                member.identity.kernel,
                 member.state,
                 member.heartbeat,
-                member.acknowledged
+                member.acknowledged,
+                member.following
             );
         });
         members.map_err(wrong)?;

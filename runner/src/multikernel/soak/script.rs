@@ -91,7 +91,11 @@ guest() {
             --script /run/soak/script$place || strange "load"
         daxfs-mk start -p $place --cpu $((place + 1)) --no-wait || strange "start"
         r=$(((r * 1103515245 + 12345) % 2147483648))
-        usleep $((r / 1024 % 800000))
+        # Short lives, and longer ones.
+        case $((r / 1024 % 5)) in
+            0) usleep $((r / 8192 % 4000000)) ;;
+            *) usleep $((r / 8192 % 800000)) ;;
+        esac
         daxfs-mk stop -p $place || strange "stop"
         daxfs-mk console -p $place --so-far >/run/soak/said$place
         found=$(state $base $writer) || found=-

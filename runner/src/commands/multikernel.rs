@@ -20,6 +20,10 @@ use std::time::Duration;
 /// What Linux's root is.
 const ROOT: &str = "branch=linux,parent=main,name=linux";
 
+/// How long nothing is heard of a kernel until it is taken for dead: an emulator on a busy machine may leave
+/// a processor out for seconds.
+const LEASE: Duration = Duration::from_secs(60);
+
 /// What a user at Linux's shell is told.
 const GREETING: &str = r#"
 echo "This is Linux. Its root is branch 'linux' of the shared range; beside it run:"
@@ -174,7 +178,7 @@ fn memory(options: &Options, prepared: &Prepared) -> Result<SharedMemory> {
         Source::Tree(root) => Image::of_tree(root, size)?,
         Source::Image(path) => return SharedMemory::copy_of(path, options.size),
     };
-    SharedMemory::copy_of(image.path(), Some(size))
+    SharedMemory::copy_of(image.with_lease(LEASE)?.path(), Some(size))
 }
 
 /// The demonstration, with so many guests, perhaps with serial ports.

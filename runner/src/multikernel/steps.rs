@@ -235,10 +235,18 @@ taken() {
     "$@" >/dev/null || return
     echo "$((before - $(available))) KiB of memory are taken"
 }
-space() { echo $(($(stat -f -c '%f' /) / 256)); }
+space() {
+    blocks=$(stat -f -c '%f' /) || exit 1
+    echo $((blocks / 256))
+}
 wait_until_used() {
-    until [ "$(space)" -le $((free - $1)) ]; do :; done
-    echo "$((free - $(space))) MiB used"
+    for attempt in $(seq 1 100000); do
+        if [ "$(space)" -le $((free - $1)) ]; then
+            echo "$((free - $(space))) MiB used"
+            return 0
+        fi
+    done
+    return 1
 }
 wait_until_free() {
     for attempt in $(seq 1 600); do

@@ -13,15 +13,19 @@ use kernel::seq_file::SeqFile;
 use kernel::static_lock_class;
 use kernel::str::{BStr, CStr, CString};
 use kernel::sync::{Arc, UniqueArc};
+use vfs::attr::{Attributes, Changes, Time};
 use vfs::context::{Context, Parameter, Value, Wrong};
 use vfs::dax::DaxDevice;
-use vfs::file::{Argument, Destination, Entries, Entry, File, Seek, Source};
-use vfs::inode::{Attributes, Changes, Inode, New, Rename, Time};
+use vfs::file::{Argument, File, Seek};
+use vfs::inode::Inode;
 use vfs::mapping::{Mapped, Place};
 use vfs::memory::{Frames, MemoryRange, Refused};
+use vfs::namei::{New, Rename};
+use vfs::readdir::{Entries, Entry};
 use vfs::super_block::{Statistics, SuperBlock};
 use vfs::sync::RwSemaphore;
 use vfs::system;
+use vfs::uio::{Destination, Source};
 use vfs::work::{Periodic, Work};
 use vfs::FileSystem;
 
@@ -95,10 +99,18 @@ impl Daxfs {
 
     /// The same, of an open file.
     fn open(&self, file: &File<'_, Self>) -> Result<Ino> {
-        if file.life() != self.shared.life() {
-            return Err(ESTALE);
-        }
+        self.check(file).errno()?;
         Ok(Ino::new(file.inode().ino()))
+    }
+
+    /// Whether an open file is one of the branch that the mount is on. With the engine's lock held, this
+    /// does not change.
+    fn check(&self, file: &File<'_, Self>) -> daxfs::Result<()> {
+        if file.life() == self.shared.life() {
+            Ok(())
+        } else {
+            Err(daxfs::Error::Stale)
+        }
     }
 
     /// Maps the range that the options or the source name.
@@ -388,7 +400,8 @@ impl FileSystem for Daxfs {
 
     fn read(file: &File<'_, Self>, offset: u64, len: u64, to: &mut Destination<'_>) -> Result<u64> {
         let fs = file.inode().super_block().data();
-        fs.engine.read_to(fs.open(file)?, offset, len, &mut Reader(to)).errno()
+        let mut to = Reader { to, check: || fs.check(file) };
+        fs.engine.read_to(fs.open(file)?, offset, len, &mut to).errno()
     }
 
     fn write(
@@ -397,7 +410,8 @@ impl FileSystem for Daxfs {
         from: &mut Source<'_>,
     ) -> Result<(u64, Attributes)> {
         let fs = file.inode().super_block().data();
-        let written = fs.engine.write_from(fs.open(file)?, offset, &mut Writer(from));
+        let mut from = Writer { from, check: || fs.check(file) };
+        let written = fs.engine.write_from(fs.open(file)?, offset, &mut from);
         written.map(|(count, now)| (count, fs.told(&now))).errno()
     }
 
@@ -432,6 +446,7 @@ impl FileSystem for Daxfs {
     fn locate(file: &File<'_, Self>, page: u64, most: u64, map: &mut dyn FnMut(Place)) -> Result {
         let fs = file.inode().super_block().data();
         let located = fs.engine.with_pages(fs.open(file)?, page, most, |pages| {
+            fs.check(file).errno()?;
             map(match pages {
                 Pages::At { at, pages } => Place::Frames(fs.range().frames(at.get(), pages)?),
                 Pages::Hole { .. } => Place::Hole,
@@ -445,8 +460,10 @@ impl FileSystem for Daxfs {
 
     fn own(file: &File<'_, Self>, page: u64, map: &mut dyn FnMut(Frames)) -> Result {
         let fs = file.inode().super_block().data();
-        let owned =
-            fs.engine.own_page(fs.open(file)?, page, |at| fs.range().frames(at.get(), 1).map(map));
+        let owned = fs.engine.own_page(fs.open(file)?, page, |at| {
+            fs.check(file).errno()?;
+            fs.range().frames(at.get(), 1).map(map)
+        });
         owned.errno()?
     }
 

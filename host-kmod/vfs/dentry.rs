@@ -95,25 +95,28 @@ impl<T: FileSystem> Operations<T> {
             if now == known {
                 return Ok(1);
             }
+            // Nothing is locked. A dentry that has an inode keeps it while somebody has a reference, but
+            // one that has none may get one meanwhile: then it is dropped needlessly, if at all.
+            // SAFETY: a live dentry; the field is read as a whole.
+            let inode = unsafe { (&raw const (*dentry).d_inode).read_volatile() };
+            let inode = (!inode.is_null()).then(|| {
+                // SAFETY: a positive dentry holds its inode, and the VFS the dentry.
+                let inode = unsafe { Inode::<T>::from_raw(inode) };
+                (inode, inode.known())
+            });
             // SAFETY: the VFS holds a reference to the directory.
             let dir = unsafe { Inode::<T>::from_raw(dir) };
             // SAFETY: the VFS keeps the name for the call.
             let found = T::lookup(dir, unsafe { name_of(name) })?;
-            // SAFETY: a live dentry; it does not become positive or negative under us.
-            let inode = unsafe { (*dentry).d_inode };
-            let valid = match found {
-                None => inode.is_null(),
-                Some(_) if inode.is_null() => false,
-                Some(attributes) => {
-                    // SAFETY: a positive dentry holds its inode.
-                    let inode = unsafe { Inode::<T>::from_raw(inode) };
-                    let same = inode.is(&attributes);
-                    if same {
-                        inode.update(&attributes);
-                        inode.set_epoch(now);
+            let valid = match (found, inode) {
+                (None, None) => true,
+                (Some(attributes), Some((inode, known))) if inode.is(&attributes) => {
+                    if !inode.replace(known, now, &attributes) {
+                        inode.refresh()?;
                     }
-                    same
+                    true
                 }
+                _ => false,
             };
             if valid {
                 set_epoch(dentry, now);

@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Open files: reading, writing, listing.
+//! Open files: reading, writing, and what else is done with them.
 //!
 //! Contents are copied between the file system and a process while the file system holds its locks,
 //! so nothing may be fetched for the process then: copies stop at a page that is not there. It is
 //! fetched when no lock is held, and the copy goes on.
 //!
-//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
-//! [`include/linux/uio.h`](srctree/include/linux/uio.h)
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use crate::inode::Inode;
 use crate::super_block::SuperBlock;
+use crate::uio::{count, Destination, Source};
 use crate::{helpers, mapping, FileSystem};
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 use kernel::bindings;
 use kernel::error::{from_result, to_result};
-use kernel::ffi::{c_char, c_int, c_long, c_uint, c_ulong};
+use kernel::ffi::{c_int, c_long, c_uint, c_ulong};
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};
 
@@ -57,155 +56,6 @@ impl<'a, T: FileSystem> File<'a, T> {
         unsafe { (*self.raw).private_data }.addr()
     }
 }
-
-/// Where a process wants bytes: `struct iov_iter`.
-pub struct Destination<'a> {
-    raw: *mut bindings::iov_iter,
-    short: bool,
-    _data: PhantomData<&'a mut [u8]>,
-}
-
-impl Destination<'_> {
-    /// Bytes that are still wanted.
-    pub fn len(&self) -> usize {
-        count(self.raw)
-    }
-
-    /// Whether nothing more is wanted.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Copies memory to it, as far as that goes without fetching a page of the process. Memory that
-    /// has gone bad ends the copy, too.
-    ///
-    /// # Safety
-    ///
-    /// `len` bytes at `from` are mapped. They may change meanwhile.
-    pub unsafe fn put(&mut self, from: NonNull<u8>, len: usize) -> usize {
-        // SAFETY: the caller's condition; the vector is the process's.
-        let done = unsafe { helpers::daxfs_copy_to_iter(from.as_ptr().cast(), len, self.raw) };
-        self.short |= done < len;
-        done
-    }
-
-    /// The same, for memory of the kernel's own.
-    pub fn put_slice(&mut self, from: &[u8]) -> usize {
-        // SAFETY: a slice is mapped.
-        unsafe { self.put(NonNull::from(from).cast(), from.len()) }
-    }
-
-    /// Fills with zeros, in the same way.
-    pub fn put_zeros(&mut self, len: usize) -> usize {
-        // SAFETY: the vector is the process's.
-        let done = unsafe { helpers::daxfs_zero_to_iter(len, self.raw) };
-        self.short |= done < len;
-        done
-    }
-}
-
-/// Where a process has bytes: `struct iov_iter`.
-pub struct Source<'a> {
-    raw: *mut bindings::iov_iter,
-    /// Bytes that may be taken before locks are let go.
-    left: usize,
-    _data: PhantomData<&'a [u8]>,
-}
-
-impl Source<'_> {
-    /// Bytes that may be taken now.
-    pub fn len(&self) -> usize {
-        self.left
-    }
-
-    /// Whether nothing may be taken.
-    pub fn is_empty(&self) -> bool {
-        self.left == 0
-    }
-
-    /// Copies the next bytes to `to`, as far as that goes without fetching a page of the process.
-    ///
-    /// # Safety
-    ///
-    /// `len` bytes at `to` are mapped, and nobody minds that they change.
-    pub unsafe fn take(&mut self, to: NonNull<u8>, len: usize) -> usize {
-        let len = len.min(self.left);
-        // SAFETY: the caller's condition; the vector is the process's.
-        let done = unsafe { helpers::daxfs_copy_from_iter(to.as_ptr().cast(), len, self.raw) };
-        self.left -= done;
-        done
-    }
-}
-
-/// Bytes left in an I/O vector.
-fn count(iter: *mut bindings::iov_iter) -> usize {
-    // SAFETY: callers have a valid vector; every kind of it counts there.
-    unsafe { (*iter).__bindgen_anon_1.__bindgen_anon_1.as_ref().count }
-}
-
-/// An entry of a directory.
-pub struct Entry<'a> {
-    /// The name.
-    pub name: &'a [u8],
-    /// The inode's number.
-    pub ino: u64,
-    /// Type, as in the mode.
-    pub mode: u32,
-    /// Where listing goes on behind it.
-    pub next: u64,
-}
-
-/// Entries of a directory on their way to a process: gathered under the file system's locks, handed
-/// over without.
-pub struct Entries {
-    /// Room for [`ROOM`] bytes, of which `used` are entries: next, ino, mode, length of the name, name.
-    bytes: KVec<u8>,
-    used: usize,
-}
-
-/// Bytes of entries that are listed at once.
-const ROOM: usize = 4096;
-/// Bytes of an entry in front of its name.
-const HEAD: usize = 24;
-
-impl Entries {
-    fn new() -> Result<Self> {
-        Ok(Self { bytes: KVec::from_elem(0, ROOM, GFP_KERNEL)?, used: 0 })
-    }
-
-    /// Takes an entry; says whether there was room.
-    #[inline]
-    pub fn push(&mut self, entry: &Entry<'_>) -> bool {
-        let len = entry.name.len();
-        let Some(place) = self.bytes.get_mut(self.used..) else { return false };
-        let Some((head, rest)) = place.split_first_chunk_mut::<HEAD>() else { return false };
-        let Some(name) = rest.get_mut(..len) else { return false };
-        let fields = [entry.next, entry.ino, u64::from(entry.mode) << 32 | len as u64];
-        for (to, from) in head.chunks_exact_mut(8).zip(fields) {
-            to.copy_from_slice(&from.to_ne_bytes());
-        }
-        name.copy_from_slice(entry.name);
-        self.used += HEAD + len;
-        true
-    }
-
-    /// Calls `emit` for what was gathered, until it says `false`.
-    fn each(&self, mut emit: impl FnMut(&Entry<'_>) -> bool) {
-        let mut rest = self.bytes.get(..self.used).unwrap_or(&[]);
-        let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
-        while let Some((next, behind)) = rest.split_first_chunk::<8>() {
-            let Some((ino, behind)) = behind.split_first_chunk::<8>() else { return };
-            let Some((last, behind)) = behind.split_first_chunk::<8>() else { return };
-            let (mode, len) = ((word(last) >> 32) as u32, word(last) as u32 as usize);
-            let Some((name, behind)) = behind.split_at_checked(len) else { return };
-            if !emit(&Entry { name, ino: word(ino), mode, next: word(next) }) {
-                return;
-            }
-            rest = behind;
-        }
-    }
-}
-
 /// What `lseek` looks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Seek {
@@ -225,20 +75,16 @@ impl Argument {
     }
 }
 
-/// The operations of regular files.
-pub(crate) fn file_operations<T: FileSystem>() -> *const bindings::file_operations {
-    &Operations::<T>::FILE
+/// The operations of open regular files.
+pub(crate) fn operations<T: FileSystem>() -> *const bindings::file_operations {
+    &Operations::<T>::TABLE
 }
 
-/// The operations of directories.
-pub(crate) fn directory_operations<T: FileSystem>() -> *const bindings::file_operations {
-    &Operations::<T>::DIRECTORY
-}
-
-struct Operations<T>(PhantomData<T>);
+/// The operations of open files.
+pub(crate) struct Operations<T>(PhantomData<T>);
 
 impl<T: FileSystem> Operations<T> {
-    const FILE: bindings::file_operations = bindings::file_operations {
+    const TABLE: bindings::file_operations = bindings::file_operations {
         owner: kernel::module::this_module::<T::Module>().as_ptr(),
         open: Some(Self::open),
         llseek: Some(Self::llseek),
@@ -254,18 +100,6 @@ impl<T: FileSystem> Operations<T> {
         compat_ioctl: COMPAT_IOCTL,
         ..pin_init::zeroed()
     };
-
-    const DIRECTORY: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<T::Module>().as_ptr(),
-        llseek: Some(Self::directory_llseek),
-        read: Some(bindings::generic_read_dir),
-        iterate_shared: Some(Self::iterate),
-        fsync: Some(Self::fsync),
-        unlocked_ioctl: Some(Self::ioctl),
-        compat_ioctl: COMPAT_IOCTL,
-        ..pin_init::zeroed()
-    };
-
     /// `file_operations.open`.
     ///
     /// # Safety
@@ -296,7 +130,7 @@ impl<T: FileSystem> Operations<T> {
     ) -> isize {
         // SAFETY: the VFS gives a valid request for an open file.
         let file = unsafe { File::<T>::from_raw((*iocb).ki_filp) };
-        let mut to = Destination { raw: iter, short: false, _data: PhantomData };
+        let mut to = Destination::new(iter);
         // SAFETY: as above.
         let position = unsafe { &mut (*iocb).ki_pos };
         let Ok(start) = u64::try_from(*position) else { return EINVAL.to_errno() as isize };
@@ -384,12 +218,13 @@ impl<T: FileSystem> Operations<T> {
         let position = unsafe { &mut (*iocb).ki_pos };
         let start = u64::try_from(*position).map_err(|_| EINVAL)?;
         let mut done = 0;
+        let mut fruitless = 0;
         let outcome = loop {
             let left = count(iter).min(MOST);
             if left == 0 {
                 break Ok(());
             }
-            let mut from = Source { raw: iter, left, _data: PhantomData };
+            let mut from = Source::new(iter, left);
             let before = count(iter);
             match T::write(file, start + done, &mut from) {
                 Ok((written, attributes)) => {
@@ -400,6 +235,11 @@ impl<T: FileSystem> Operations<T> {
                     if written < (before - count(iter)) as u64 {
                         // What was taken and not written is lost to the vector: it ends here.
                         break Ok(());
+                    }
+                    fruitless = if written == 0 { fruitless + 1 } else { 0 };
+                    if fruitless > TRIES {
+                        // It is there, but cannot be copied: its memory has gone bad.
+                        break Err(EFAULT);
                     }
                     if written == 0 {
                         // SAFETY: a valid vector; no lock of the file system's is held but the
@@ -447,77 +287,12 @@ impl<T: FileSystem> Operations<T> {
         })
     }
 
-    /// `file_operations.llseek`.
-    ///
-    /// # Safety
-    ///
-    /// Called by the kernel, with what the member is documented to get.
-    unsafe extern "C" fn directory_llseek(
-        file: *mut bindings::file,
-        offset: bindings::loff_t,
-        whence: c_int,
-    ) -> bindings::loff_t {
-        // Positions in a directory are cookies, not bytes.
-        // SAFETY: the VFS gives an open file.
-        unsafe { bindings::generic_file_llseek_size(file, offset, whence, i64::MAX, 0) }
-    }
-
-    /// `file_operations.iterate_shared`.
-    ///
-    /// # Safety
-    ///
-    /// Called by the kernel, with what the member is documented to get.
-    unsafe extern "C" fn iterate(
-        file: *mut bindings::file,
-        ctx: *mut bindings::dir_context,
-    ) -> c_int {
-        from_result(|| {
-            // SAFETY: the VFS gives both.
-            if !unsafe { helpers::daxfs_dir_emit_dots(file, ctx) } {
-                return Ok(0);
-            }
-            // SAFETY: the VFS gives an open file.
-            let open = unsafe { File::<T>::from_raw(file) };
-            // SAFETY: the VFS gives the context to this call.
-            let position = unsafe { &raw mut (*ctx).pos };
-            let mut entries = Entries::new()?;
-            loop {
-                entries.used = 0;
-                // The dots are at 0 and 1.
-                // SAFETY: as above.
-                let cookie = u64::try_from(unsafe { *position } - 2).map_err(|_| EINVAL)?;
-                T::list(open.inode(), cookie, &mut entries)?;
-                if entries.used == 0 {
-                    return Ok(0);
-                }
-                let mut room = true;
-                entries.each(|entry| {
-                    let (start, len) = (entry.name.as_ptr(), entry.name.len());
-                    let kind = (entry.mode >> 12) & 15;
-                    // SAFETY: the VFS's context, and a name of that length.
-                    room = unsafe {
-                        let name = start.cast::<c_char>();
-                        helpers::daxfs_dir_emit(ctx, name, len as c_int, entry.ino, kind)
-                    };
-                    if room {
-                        // SAFETY: as above.
-                        unsafe { *position = entry.next.saturating_add(2) as i64 };
-                    }
-                    room
-                });
-                if !room {
-                    return Ok(0);
-                }
-            }
-        })
-    }
-
     /// `file_operations.fsync`.
     ///
     /// # Safety
     ///
     /// Called by the kernel, with what the member is documented to get.
-    unsafe extern "C" fn fsync(
+    pub(crate) unsafe extern "C" fn fsync(
         file: *mut bindings::file,
         _start: bindings::loff_t,
         _end: bindings::loff_t,
@@ -598,7 +373,7 @@ impl<T: FileSystem> Operations<T> {
     /// # Safety
     ///
     /// Called by the kernel, with what the member is documented to get.
-    unsafe extern "C" fn ioctl(
+    pub(crate) unsafe extern "C" fn ioctl(
         file: *mut bindings::file,
         command: c_uint,
         argument: c_ulong,
@@ -613,8 +388,10 @@ impl<T: FileSystem> Operations<T> {
 }
 
 #[cfg(CONFIG_COMPAT)]
-const COMPAT_IOCTL: Option<unsafe extern "C" fn(*mut bindings::file, c_uint, c_ulong) -> isize> =
-    bindings::compat_ptr_ioctl;
+pub(crate) const COMPAT_IOCTL: Option<
+    unsafe extern "C" fn(*mut bindings::file, c_uint, c_ulong) -> isize,
+> = bindings::compat_ptr_ioctl;
 #[cfg(not(CONFIG_COMPAT))]
-const COMPAT_IOCTL: Option<unsafe extern "C" fn(*mut bindings::file, c_uint, c_ulong) -> isize> =
-    None;
+pub(crate) const COMPAT_IOCTL: Option<
+    unsafe extern "C" fn(*mut bindings::file, c_uint, c_ulong) -> isize,
+> = None;

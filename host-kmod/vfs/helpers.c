@@ -196,6 +196,16 @@ HELPER void daxfs_i_unlock(struct inode *inode)
 	inode_unlock(inode);
 }
 
+HELPER void daxfs_i_spin_lock(struct inode *inode)
+{
+	spin_lock(&inode->i_lock);
+}
+
+HELPER void daxfs_i_spin_unlock(struct inode *inode)
+{
+	spin_unlock(&inode->i_lock);
+}
+
 HELPER bool daxfs_i_is_new(struct inode *inode)
 {
 	return inode_state_read_once(inode) & I_NEW;
@@ -274,9 +284,16 @@ HELPER size_t daxfs_copy_from_iter(void *to, size_t len, struct iov_iter *from)
 
 /* Mappings */
 
+/*
+ * Huge pages are for shared mappings only, and those are none that get_user_pages() looks into (VM_IO): it
+ * takes what is behind a huge page for a struct page. Pages of a process's own, in private mappings, it may
+ * have. It would not get pages of the range in either case: they have no struct page.
+ */
 HELPER void daxfs_vma_mixed(struct vm_area_struct *vma)
 {
-	vm_flags_set(vma, VM_MIXEDMAP | VM_HUGEPAGE);
+	vm_flags_set(vma, VM_MIXEDMAP);
+	if (vma->vm_flags & VM_MAYSHARE)
+		vm_flags_set(vma, VM_IO | VM_HUGEPAGE);
 }
 
 /*
@@ -351,25 +368,33 @@ HELPER void *daxfs_page_address(struct page *page)
 	return page_address(page);
 }
 
-/*
- * Puts a frame in that may be stored to. Frames with a struct page are put in read-only, to be made
- * writable by the fault that follows.
- */
+static int daxfs_allow_stores(pte_t *pte, unsigned long address, void *data)
+{
+	struct daxfs_frames *frames = data;
+	pte_t now = ptep_get(pte);
+
+	if (pte_present(now) && pte_special(now) && pte_pfn(now) == frames->next) {
+		set_pte_at(frames->vma->vm_mm, address, pte,
+			   pte_mkwrite_novma(pte_mkdirty(pte_mkyoung(now))));
+		update_mmu_cache(frames->vma, address, pte);
+	}
+	return 0;
+}
+
+/* Puts a frame in that may be stored to; if it is there, it may be stored to from now on. */
 HELPER vm_fault_t daxfs_insert_writable(struct vm_fault *vmf, unsigned long pfn)
 {
 	struct vm_area_struct *vma = vmf->vma;
+	unsigned long start = vmf->address & PAGE_MASK;
+	struct daxfs_frames frames = { .vma = vma, .next = pfn };
+	vm_fault_t result;
 
 	if (daxfs_is_huge_here(vmf))
 		return VM_FAULT_NOPAGE;
-	if (pfn_valid(pfn))
-		return vmf_insert_mixed(vma, vmf->address, pfn);
-	return vmf_insert_pfn_prot(vma, vmf->address, pfn, vm_get_page_prot(vma->vm_flags));
-}
-
-/* The frame that a fault found. */
-HELPER unsigned long daxfs_found_pfn(struct vm_fault *vmf)
-{
-	return pte_pfn(vmf->orig_pte);
+	result = vmf_insert_mixed(vma, start, pfn);
+	if (!(result & VM_FAULT_ERROR))
+		apply_to_page_range(vma->vm_mm, start, PAGE_SIZE, daxfs_allow_stores, &frames);
+	return result;
 }
 
 HELPER struct page *daxfs_alloc_zeroed_page(void)

@@ -90,6 +90,8 @@ extern "C" {
     pub(crate) fn daxfs_i_hash(inode: *mut inode);
     pub(crate) fn daxfs_i_lock(inode: *mut inode);
     pub(crate) fn daxfs_i_unlock(inode: *mut inode);
+    pub(crate) fn daxfs_i_spin_lock(inode: *mut inode);
+    pub(crate) fn daxfs_i_spin_unlock(inode: *mut inode);
     pub(crate) fn daxfs_i_is_new(inode: *mut inode) -> bool;
     pub(crate) fn daxfs_dev_encode(dev: u32) -> u32;
     pub(crate) fn daxfs_dev_decode(dev: u32) -> u32;
@@ -116,7 +118,6 @@ extern "C" {
     pub(crate) fn daxfs_end_pagefault(sb: *mut super_block);
     pub(crate) fn daxfs_page_address(page: *mut page) -> *mut c_void;
     pub(crate) fn daxfs_insert_writable(vmf: *mut vm_fault, pfn: c_ulong) -> c_uint;
-    pub(crate) fn daxfs_found_pfn(vmf: *mut vm_fault) -> c_ulong;
     pub(crate) fn daxfs_alloc_zeroed_page() -> *mut page;
     pub(crate) fn daxfs_put_page(page: *mut page);
     pub(crate) fn daxfs_insert_page(vmf: *mut vm_fault, page: *mut page) -> c_uint;

@@ -10,9 +10,13 @@
 //! |---|---|
 //! | [`context`] | `fs_context`, `file_system_type`: mounting |
 //! | [`super_block`] | `super_block`, `super_operations` |
-//! | [`inode`] | `inode`, `inode_operations` |
+//! | [`inode`] | `inode` |
+//! | [`namei`] | `inode_operations` of directories and links: names |
+//! | [`attr`] | `inode_operations` of all others: attributes |
 //! | [`dentry`] | `dentry`, `dentry_operations`: is a cached name still right? |
-//! | [`file`] | `file`, `file_operations`, `kiocb`, `iov_iter` |
+//! | [`file`] | `file`, `file_operations`, `kiocb` |
+//! | [`readdir`] | `file_operations` of directories, `dir_context` |
+//! | [`uio`] | `iov_iter` |
 //! | [`mapping`] | `address_space`, `vm_operations_struct`: page faults |
 //! | [`memory`] | `memremap`: the range |
 //! | [`dax`], [`dma_buf`] | where a range can come from, too |
@@ -33,6 +37,7 @@
 
 #![no_std]
 
+pub mod attr;
 pub mod context;
 pub mod dax;
 pub mod dentry;
@@ -43,21 +48,28 @@ mod helpers;
 pub mod inode;
 pub mod mapping;
 pub mod memory;
+pub mod namei;
+pub mod readdir;
 pub mod super_block;
 pub mod sync;
 pub mod system;
+pub mod uio;
 pub mod work;
 
+use attr::{Attributes, Changes};
 use context::{Context, Parameter, Value, Wrong};
-use file::{Argument, Destination, Entries, File, Seek, Source};
-use inode::{Attributes, Changes, Inode, New, Rename};
+use file::{Argument, File, Seek};
+use inode::Inode;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::str::CStr;
 use kernel::sync::Arc;
 use mapping::{Mapped, Place};
 use memory::Frames;
+use namei::{New, Rename};
+use readdir::Entries;
 use super_block::{Statistics, SuperBlock};
+use uio::{Destination, Source};
 
 /// What messages to the kernel's log start with.
 const __LOG_PREFIX: &[u8] = b"daxfs\0";

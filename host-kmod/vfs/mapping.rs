@@ -27,7 +27,7 @@ use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::bindings::{self, vm_fault_t};
 use kernel::error::{from_result, to_result};
-use kernel::ffi::c_int;
+use kernel::ffi::{c_int, c_ulong, c_void};
 use kernel::page::{PAGE_SHIFT, PAGE_SIZE};
 use kernel::prelude::*;
 use kernel::types::Opaque;
@@ -146,8 +146,15 @@ impl Mapped {
         Ok(Self { files, zeros: OwnPage::new()? })
     }
 
-    fn add<T: FileSystem>(&self, inode: &Inode<T>) -> Result {
+    fn add<T: FileSystem>(&self, file: &File<'_, T>) -> Result {
+        let inode = file.inode();
         let files = self.files.write();
+        // The number of a file of another life may be that of another file now, which this one must not
+        // displace. One of the life that begins is added behind this, or has made the life's change seen
+        // here: both have the lock.
+        if file.life() != T::life(inode.super_block()) {
+            return Err(ESTALE);
+        }
         let entry = mapping_of(inode).0.cast();
         // SAFETY: an initialised array.
         to_result(unsafe { helpers::daxfs_xa_store(files.get(), inode.ino() as usize, entry) })
@@ -234,7 +241,7 @@ pub(crate) unsafe extern "C" fn mmap<T: FileSystem>(
         // SAFETY: the caller's condition.
         let file = unsafe { File::<T>::from_raw(file) };
         let inode = file.inode();
-        T::mapped(&inode.super_block().data()).add(inode)?;
+        T::mapped(&inode.super_block().data()).add(&file)?;
         // SAFETY: the mapping is this thread's.
         unsafe { helpers::daxfs_vma_mixed(vma) };
         // SAFETY: as above.
@@ -280,6 +287,13 @@ impl Fault {
         flags & bindings::VM_SHARED != 0
     }
 
+    /// Whether huge pages may be put in: see `daxfs_vma_mixed`.
+    fn may_be_huge(&self) -> bool {
+        // SAFETY: a live mapping.
+        let flags = unsafe { (*self.vma()).__bindgen_anon_2.vm_flags };
+        flags & bindings::VM_MAYSHARE != 0
+    }
+
     /// Addresses of the mapping.
     fn addresses(&self) -> Range<usize> {
         // SAFETY: a live mapping.
@@ -301,7 +315,7 @@ impl Fault {
         unsafe { helpers::daxfs_insert_frames(self.0, first, count) }
     }
 
-    /// Puts a frame in that may be stored to.
+    /// Puts a frame in that may be stored to, or allows that if it is there.
     fn insert_writable<T: FileSystem>(&self, frame: Frames) -> vm_fault_t {
         self.populate::<T>(self.page(), 1);
         // SAFETY: as in `insert`.
@@ -344,7 +358,7 @@ impl<T: FileSystem> Operations<T> {
         huge_fault: Some(Self::huge_fault),
         page_mkwrite: Some(Self::make_writable),
         pfn_mkwrite: Some(Self::make_writable),
-        access: ACCESS,
+        access: Some(Self::access),
         ..pin_init::zeroed()
     };
 
@@ -417,16 +431,49 @@ impl<T: FileSystem> Operations<T> {
     /// Called by the kernel, with what the member is documented to get.
     unsafe extern "C" fn make_writable(vmf: *mut bindings::vm_fault) -> vm_fault_t {
         let fault = Fault(vmf);
-        // SAFETY: this thread's fault.
-        let found = unsafe { helpers::daxfs_found_pfn(vmf) } as u64;
-        let mut now = None;
-        match Self::own(&fault, &fault.file(), &mut |frame| now = Some(frame.first)) {
-            // It is the page that is mapped. If it is mapped no more in a moment, the fault comes back.
-            Ok(()) if now == Some(found) => 0,
-            // What was mapped was taken down when the page was copied.
-            Ok(()) => NOPAGE,
-            Err(error) => Fault::failed(error),
-        }
+        // Stores are allowed while the file system holds the page, not by the kernel afterwards: by then the
+        // page could be one that must not be stored to, mapped again by another reader. If another page is
+        // mapped, it is about to be taken down, and the fault comes back.
+        let mut result = NOPAGE;
+        let owned = Self::own(&fault, &fault.file(), &mut |frame| {
+            result = fault.insert_writable::<T>(frame);
+        });
+        owned.map_or_else(Fault::failed, |()| result)
+    }
+
+    /// `vm_operations_struct.access`: debuggers read what has no `struct page`.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel, with what the member is documented to get.
+    unsafe extern "C" fn access(
+        vma: *mut bindings::vm_area_struct,
+        address: c_ulong,
+        buffer: *mut c_void,
+        len: c_int,
+        write: c_int,
+    ) -> c_int {
+        from_result(|| {
+            if write != 0 {
+                // What a process has for itself was copied before; the rest is for those who have it open.
+                return Err(EACCES);
+            }
+            // SAFETY: the kernel holds the address space's lock: the mapping stays, and its file.
+            let (start, first, file) = unsafe {
+                let bounds = &(*vma).__bindgen_anon_1.__bindgen_anon_1;
+                (bounds.vm_start, (*vma).vm_pgoff, File::<T>::from_raw((*vma).vm_file))
+            };
+            let page = first + ((address - start) >> PAGE_SHIFT);
+            let within = address % PAGE_SIZE;
+            let mut bytes = KVec::from_elem(0_u8, PAGE_SIZE, GFP_KERNEL)?;
+            T::read_page(&file, page as u64, bytes.as_mut_slice())?;
+            let wanted = usize::try_from(len).map_err(|_| EINVAL)?;
+            let bytes = bytes.get(within..).unwrap_or(&[]);
+            let bytes = bytes.get(..wanted).unwrap_or(bytes);
+            // SAFETY: the kernel gives `len` bytes of its own.
+            unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            Ok(bytes.len() as c_int)
+        })
     }
 
     /// `vm_operations_struct.huge_fault`.
@@ -436,7 +483,7 @@ impl<T: FileSystem> Operations<T> {
     /// Called by the kernel, with what the member is documented to get.
     unsafe extern "C" fn huge_fault(vmf: *mut bindings::vm_fault, order: u32) -> vm_fault_t {
         let fault = Fault(vmf);
-        if order != HUGE_ORDER || fault.is_store() {
+        if order != HUGE_ORDER || fault.is_store() || !fault.may_be_huge() {
             return FALLBACK;
         }
         let within = fault.page() % HUGE;
@@ -468,25 +515,3 @@ impl<T: FileSystem> Operations<T> {
         }
     }
 }
-
-/// Debuggers read what is mapped without faults.
-#[cfg(CONFIG_HAVE_IOREMAP_PROT)]
-const ACCESS: Option<
-    unsafe extern "C" fn(
-        *mut bindings::vm_area_struct,
-        usize,
-        *mut kernel::ffi::c_void,
-        c_int,
-        c_int,
-    ) -> c_int,
-> = Some(bindings::generic_access_phys);
-#[cfg(not(CONFIG_HAVE_IOREMAP_PROT))]
-const ACCESS: Option<
-    unsafe extern "C" fn(
-        *mut bindings::vm_area_struct,
-        usize,
-        *mut kernel::ffi::c_void,
-        c_int,
-        c_int,
-    ) -> c_int,
-> = None;

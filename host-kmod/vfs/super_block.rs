@@ -13,7 +13,7 @@ use kernel::error::from_result;
 use kernel::ffi::c_int;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
-use kernel::sync::{Arc, ArcBorrow};
+use kernel::sync::{rcu, Arc, ArcBorrow};
 use kernel::types::{ForeignOwnable, Opaque};
 
 /// `SB_RDONLY`; a macro that the bindings lack. `helpers.c` checks it.
@@ -57,8 +57,9 @@ impl<T: FileSystem> SuperBlock<T> {
 
     /// Whether writing is refused.
     pub fn is_read_only(&self) -> bool {
-        // SAFETY: a mounted super block.
-        unsafe { (*self.as_ptr()).s_flags & SB_RDONLY as usize != 0 }
+        // SAFETY: a mounted super block; the word is read as a whole.
+        let flags = unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() };
+        flags & SB_RDONLY as usize != 0
     }
 
     /// Says whether the file system can be written to, as it turned out.
@@ -66,27 +67,21 @@ impl<T: FileSystem> SuperBlock<T> {
         let sb = self.as_ptr();
         // SAFETY: a mounted super block; whoever changes flags holds the semaphore.
         unsafe { bindings::down_write(&raw mut (*sb).s_umount) };
-        // SAFETY: the semaphore is held.
-        let flags = unsafe { &mut (*sb).s_flags };
-        if read_only {
-            *flags |= SB_RDONLY as usize;
-        } else {
-            *flags &= !(SB_RDONLY as usize);
-        }
+        self.set_read_only_reconfiguring(read_only);
         // SAFETY: taken above.
         unsafe { bindings::up_write(&raw mut (*sb).s_umount) };
     }
 
     /// The same, in a reconfiguration: there the semaphore is held already.
     pub fn set_read_only_reconfiguring(&self, read_only: bool) {
-        let sb = self.as_ptr();
-        // SAFETY: a mounted super block, whose semaphore the VFS holds.
-        let flags = unsafe { &mut (*sb).s_flags };
-        if read_only {
-            *flags |= SB_RDONLY as usize;
-        } else {
-            *flags &= !(SB_RDONLY as usize);
-        }
+        // SAFETY: a mounted super block.
+        let flags = unsafe { &raw mut (*self.as_ptr()).s_flags };
+        // SAFETY: whoever changes flags holds the semaphore.
+        let now = unsafe { flags.read_volatile() };
+        let bit = SB_RDONLY as usize;
+        let new = if read_only { now | bit } else { now & !bit };
+        // SAFETY: as above; others read the word as a whole.
+        unsafe { flags.write_volatile(new) };
     }
 }
 
@@ -132,8 +127,9 @@ pub(crate) unsafe fn fill<T: FileSystem>(
     unsafe { bindings::set_default_d_op(sb, dentry::operations::<T>()) };
     // SAFETY: it has everything that inodes need.
     let this = unsafe { SuperBlock::<T>::from_raw(sb) };
+    let epoch = T::epoch(this);
     let root = T::root(this)?;
-    let root = Inode::<T>::get(this, &root)?;
+    let root = Inode::<T>::get(this, &root, epoch)?;
     // SAFETY: `d_make_root` takes the reference, also when it fails.
     let root = unsafe { bindings::d_make_root(Inode::into_raw(root)) };
     if root.is_null() {
@@ -152,6 +148,9 @@ pub(crate) unsafe fn fill<T: FileSystem>(
 pub(crate) unsafe extern "C" fn kill<T: FileSystem>(sb: *mut bindings::super_block) {
     // SAFETY: the VFS gives the last reference.
     unsafe { bindings::kill_anon_super(sb) };
+    // Walks that hold nothing (LOOKUP_RCU) may be among dentries that were just given up, and ask for the
+    // epoch.
+    rcu::synchronize_rcu();
     // SAFETY: the structure itself lives until the VFS drops it.
     let info = unsafe { ptr::replace(&raw mut (*sb).s_fs_info, ptr::null_mut()) };
     if !info.is_null() {

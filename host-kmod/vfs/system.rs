@@ -2,8 +2,8 @@
 
 //! What else a file system asks of the kernel.
 
+use crate::attr::Time;
 use crate::helpers;
-use crate::inode::Time;
 use kernel::bindings;
 use kernel::ffi::c_int;
 use kernel::seq_file::SeqFile;

@@ -66,7 +66,13 @@ impl Run<'_> {
         output: &mut (dyn Write + Send),
         signals: &Signals,
     ) -> Result<u8> {
-        let (mut process, _file) = self.started(text, Stdio::piped())?;
+        let failed = |reason| Error::System { action: "make a temporary file", reason };
+        let mut file = NamedTempFile::new().map_err(failed)?;
+        // An empty script would be none at all.
+        writeln!(file, "{text}").map_err(failed)?;
+        let mut command = self.command(&Console::Script(file.path()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Process::start(command)?;
         let (stdout, stderr) = (process.take_stdout(), process.take_stderr());
         let mut last = Last::new(KEPT_LINES);
         let (ended, copied) = thread::scope(|scope| {
@@ -89,16 +95,6 @@ impl Run<'_> {
         self.status(ended?, last.into_lines())
     }
 
-    /// Starts a script, for callers that end the machine themselves. The process's standard output is what
-    /// the commands print; the file has to be there until the kernel runs.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Start`], [`Error::System`].
-    pub fn start(&self, text: &str) -> Result<(Process, NamedTempFile)> {
-        self.started(text, Stdio::null())
-    }
-
     /// Starts a shell that talks through the process's standard input and output, for
     /// [`crate::multikernel::kernel`]. Standard error has QEMU's messages.
     ///
@@ -109,16 +105,6 @@ impl Run<'_> {
         let mut command = self.command(&Console::Pipes);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Process::start(command)
-    }
-
-    fn started(&self, text: &str, messages: Stdio) -> Result<(Process, NamedTempFile)> {
-        let failed = |reason| Error::System { action: "make a temporary file", reason };
-        let mut file = NamedTempFile::new().map_err(failed)?;
-        // An empty script would be none at all.
-        writeln!(file, "{text}").map_err(failed)?;
-        let mut command = self.command(&Console::Script(file.path()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(messages);
-        Ok((Process::start(command)?, file))
     }
 
     /// Gives the terminal to the kernel's shell. Returns the status it leaves with.

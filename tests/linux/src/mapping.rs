@@ -107,6 +107,20 @@ impl Mapping {
         bytes
     }
 
+    /// Bytes, as a debugger gets them: the kernel reads them for it.
+    ///
+    /// # Panics
+    ///
+    /// If it gets none.
+    #[must_use]
+    pub fn seen_by_a_debugger(&self, at: usize, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        let address = self.at(at).addr() as u64;
+        let memory = File::open("/proc/self/mem").expect("/proc/self/mem");
+        memory.read_exact_at(&mut bytes, address).expect("reading mapped memory");
+        bytes
+    }
+
     /// Touches each page.
     pub fn touch(&self) {
         for at in (0..self.len).step_by(PAGE) {

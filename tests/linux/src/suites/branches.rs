@@ -5,6 +5,7 @@ use crate::branch::{self, abort, commit, create, find, list, list_some, switch};
 use crate::buffer::Buffer;
 use crate::check::{is_debug_kernel, is_long, suite};
 use crate::files::{Errno, edit, exists, has, make, names, refused};
+use crate::mapping::{Mapping, PAGE, Use};
 use crate::mounted::{Mounted, own_name, place, range};
 use crate::tree;
 use crate::user::as_user;
@@ -44,6 +45,7 @@ suite!(
         a_branch_with_children_is_frozen,
         a_child_of_a_kept_branch_commits_into_it,
         switching_moves_a_mount_to_another_branch,
+        files_of_a_branch_that_was_left_cannot_be_mapped,
         commits_of_any_size_take_effect_at_once,
         many_branches_come_and_go,
         a_mount_shows_others_that_it_lives,
@@ -179,10 +181,8 @@ fn siblings_know_nothing_of_each_other() {
     has(main.path("hello"), tree::HELLO.as_bytes());
     assert!(!exists(main.path("new")));
     // The same inode in all, with pages of its own in each.
-    let memory = [&one, &other].map(|mount| {
-        crate::mapping::Mapping::new(&edit(mount.path("big")), 0, 4096, crate::mapping::Use::Write)
-            .unwrap()
-    });
+    let memory = [&one, &other]
+        .map(|mount| Mapping::new(&edit(mount.path("big")), 0, 4096, Use::Write).unwrap());
     memory[0].set(0, 1);
     memory[1].set(0, 2);
     assert_eq!((memory[0].get(0), memory[1].get(0)), (1, 2));
@@ -425,7 +425,7 @@ fn open_files_of_a_committed_branch_go_on() {
     let name = own_name("file");
     let file = make(mount.path(&name));
     file.write_all_at(&[7; 10_000], 0).unwrap();
-    let memory = crate::mapping::Mapping::new(&file, 0, 10_000, crate::mapping::Use::Read).unwrap();
+    let memory = Mapping::new(&file, 0, 10_000, Use::Read).unwrap();
     commit(&mount.open()).unwrap();
     let mut found = [0; 10];
     file.read_exact_at(&mut found, 9000).unwrap();
@@ -561,6 +561,34 @@ fn switching_moves_a_mount_to_another_branch() {
     drop((file, control, mount));
     let mount = Mounted::range(&format!("rw,branch={other}")).unwrap();
     has(mount.path("of-other"), b"y");
+}
+
+/// A file on one branch may have the number that another has on the next: the mount must not take the one for
+/// the other when it takes mappings down.
+fn files_of_a_branch_that_was_left_cannot_be_mapped() {
+    let (one, other) = (own_name("one"), own_name("other"));
+    let kept = Mounted::range(&format!("rw,keep,branch={other},parent=main")).unwrap();
+    fs::write(kept.path("file"), [2; 3 * PAGE]).unwrap();
+    kept.unmount();
+    let mount = Mounted::range(&format!("rw,keep,branch={one},parent=main")).unwrap();
+    let control = mount.open();
+    let left = make(mount.path("file"));
+    left.write_all_at(&[1; 3 * PAGE], 0).unwrap();
+    let old = Mapping::new(&left, 0, 3 * PAGE, Use::Write).unwrap();
+    assert_eq!(old.get(0), 1);
+    switch(&control, &other).unwrap();
+    let file = edit(mount.path("file"));
+    let memory = Mapping::new(&file, 0, 3 * PAGE, Use::Read).unwrap();
+    assert_eq!(memory.get(PAGE), 2);
+    for what in [Use::Read, Use::Write, Use::Private, Use::Execute] {
+        assert_eq!(Mapping::new(&left, 0, 3 * PAGE, what).err(), Some(Errno::STALE), "{what:?}");
+    }
+    file.write_all_at(&[3; PAGE], PAGE as u64).unwrap();
+    assert_eq!((memory.get(PAGE), memory.get(2 * PAGE)), (3, 2));
+    drop((old, memory, left, file));
+    abort(&control).unwrap();
+    drop((control, mount));
+    drop(Mounted::range(&format!("rw,branch={one}")).unwrap());
 }
 
 fn commits_of_any_size_take_effect_at_once() {

@@ -44,6 +44,8 @@ suite!(
         mappings_keep_the_mount_busy,
         a_full_region_is_told_to_a_store,
         reading_faults_write_nothing,
+        a_debugger_reads_what_is_mapped,
+        a_store_behind_a_load_is_one_to_the_file,
     ]
 );
 
@@ -625,4 +627,52 @@ fn reading_faults_write_nothing() {
         }
         assert_eq!(file.metadata().unwrap().len(), len);
     }
+}
+
+fn a_debugger_reads_what_is_mapped() {
+    let mount = Mounted::new();
+    let file = make(mount.path("changed"));
+    file.write_all_at(&[5; 2 * PAGE], 0).unwrap();
+    file.set_len(3 * PAGE as u64).unwrap();
+    let memory = map(&file, 3 * PAGE, Use::Write);
+    same(&memory.seen_by_a_debugger(PAGE - 10, 20), &[5; 20]);
+    memory.set(PAGE, 6);
+    same(&memory.seen_by_a_debugger(PAGE, 2), &[6, 5]);
+    // A hole.
+    same(&memory.seen_by_a_debugger(2 * PAGE, PAGE), &[0; PAGE]);
+    // In large pages, too.
+    let aligned = File::open(mount.path("aligned")).unwrap();
+    let len = tree::ALIGNED as usize;
+    for what in [Use::Read, Use::Execute, Use::Private] {
+        let memory = map(&aligned, len, what);
+        memory.touch();
+        for at in [0, 5 * PAGE + 7, len - 2 * PAGE] {
+            same(&memory.seen_by_a_debugger(at, PAGE), &tree::patterns(at as u64, PAGE));
+        }
+        if what == Use::Private {
+            memory.set(0, !memory.get(0));
+            assert_eq!(memory.seen_by_a_debugger(0, 1), [memory.get(0)]);
+        }
+    }
+}
+
+fn a_store_behind_a_load_is_one_to_the_file() {
+    let mount = Mounted::new();
+    let file = make(mount.path("file"));
+    file.write_all_at(&vec![1; 300 * PAGE], 0).unwrap();
+    let (one, other) = (map(&file, 300 * PAGE, Use::Write), map(&file, 300 * PAGE, Use::Read));
+    // All pages are mapped to be read first.
+    one.touch();
+    other.touch();
+    for at in (0..300 * PAGE).step_by(PAGE) {
+        one.set(at + 1, 2);
+        assert_eq!(other.get(at + 1), 2);
+    }
+    let content = content(mount.path("file"));
+    assert!(content.chunks(PAGE).all(|page| page[0] == 1 && page[1] == 2));
+    // Once more, after they were all taken down.
+    file.sync_all().unwrap();
+    one.touch();
+    one.set(7, 9);
+    assert_eq!(other.get(7), 9);
 }

@@ -104,8 +104,9 @@ fn a_kernel_starts_answers_stops_and_starts_again() {
         try daxfs-mk run 'write /tmp/greeting hello; cat /tmp/greeting; mount'
         daxfs-mk run 'cat /nowhere'; is $? 1
         daxfs-mk run 'nonsense'; is $? 127
-        printf 'echo typed\r' | try daxfs-mk console --until "typed
-" --timeout 60 >/tmp/console
+        # What was typed comes back at once; what it says starts a line.
+        printf 'echo typed\r' | try daxfs-mk console --until "
+typed" --timeout 60 >/tmp/console
         grep -q '^typed' /tmp/console || fail "console"
 
         # The branch is kept when its kernel is stopped, and there again for the next one.

@@ -5,7 +5,7 @@ use crate::base::Base;
 use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
 use crate::index::{Index, Removed, View};
-use crate::log::decode::Decoded;
+use crate::log::decode::{Decoded, Window};
 use crate::log::entry::{self, Entry, Operation, WriteSource};
 use crate::log::reader::{ChainLog, PlainLog};
 use crate::member::{Heartbeat, STEPS_PER_BEAT};
@@ -120,8 +120,8 @@ impl<'r, B: Backing> Replay<'r, B> {
         let segments = self.geometry.segments()?;
         let Some(log) = &mut source.chain else { return Ok(()) };
         log.catch_up(self.region)?;
-        let (visited, mut found) = (&mut source.segments, Decoded::default());
-        while let Some(at) = log.next(self.region, segments, visited, &mut found)? {
+        let (visited, mut window) = (&mut source.segments, Window::default());
+        while let Some((at, found)) = log.next(self.region, segments, visited, &mut window)? {
             self.entry(index, space.as_deref_mut(), at, &found.entry)?;
         }
         Ok(())
@@ -146,18 +146,20 @@ impl<'r, B: Backing> Replay<'r, B> {
             return Ok(false);
         }
         let mut log = ChainLog::open(region, segments, head, visited)?;
-        let mut found = Decoded::default();
-        let first = log.next(region, segments, visited, &mut found)?;
-        match (first, &found.entry.operation, &source.chain) {
-            (Some(_), &Operation::Link { branch, head, published, .. }, Some(old))
-                if (branch, head, published) == (old.writer(), old.head(), old.position()) => {}
-            (Some(at), operation, None) if operation.is_change() => {
-                self.entry(index, space.as_deref_mut(), at, &found.entry)?;
-            }
-            (None, _, None) => {}
-            _ => return Ok(false),
+        let mut window = Window::default();
+        match (log.next(region, segments, visited, &mut window)?, &source.chain) {
+            (Some((at, found)), chain) => match (&found.entry.operation, chain) {
+                (&Operation::Link { branch, head, published, .. }, Some(old))
+                    if (branch, head, published) == (old.writer(), old.head(), old.position()) => {}
+                (operation, None) if operation.is_change() => {
+                    self.entry(index, space.as_deref_mut(), at, &found.entry)?;
+                }
+                _ => return Ok(false),
+            },
+            (None, None) => {}
+            (None, Some(_)) => return Ok(false),
         }
-        while let Some(at) = log.next(region, segments, visited, &mut found)? {
+        while let Some((at, found)) = log.next(region, segments, visited, &mut window)? {
             self.entry(index, space.as_deref_mut(), at, &found.entry)?;
         }
         source.chain = Some(log);
@@ -167,8 +169,8 @@ impl<'r, B: Backing> Replay<'r, B> {
     fn plain_log(&mut self, index: &mut Index, branch: &Branch) -> Result<()> {
         let Some(span) = branch.plain_log else { return Ok(()) };
         let mut log = PlainLog::new(span);
-        let mut found = Decoded::default();
-        while let Some(at) = log.next(self.region, &mut found)? {
+        let mut window = Window::default();
+        while let Some((at, found)) = log.next(self.region, &mut window)? {
             self.entry(index, None, at, &found.entry)?;
         }
         Ok(())
@@ -186,31 +188,26 @@ impl<'r, B: Backing> Replay<'r, B> {
     ) -> Result<ChainLog> {
         // Chains that start with a link to the one above them on the stack.
         let mut waiting: TryVec<(ChainLog, RegionOffset, Ino)> = TryVec::new();
-        let (mut log, mut found) = (last, Decoded::default());
-        let mut first = log.next(self.region, segments, visited, &mut found)?;
-        while let Some(at) = first {
+        let (mut log, mut window) = (last, Window::default());
+        while let Some((at, found)) = log.next(self.region, segments, visited, &mut window)? {
+            self.look_at(at, &found);
             let Operation::Link { branch, head, published, next_ino } = found.entry.operation
             else {
+                if found.entry.operation.is_snapshot() {
+                    index.start_snapshot()?;
+                }
+                self.entry(index, space.as_deref_mut(), at, &found.entry)?;
                 break;
             };
             self.entries += 1;
-            self.look_at(at, &found);
             waiting.push((log, at, next_ino))?;
             log = ChainLog::part(self.region, segments, (head, branch), published, visited)?;
             if log.has_more(self.region)? {
                 self.note("log that was appended to after another went on from it", at);
             }
-            first = log.next(self.region, segments, visited, &mut found)?;
-        }
-        if let Some(at) = first {
-            if found.entry.operation.is_snapshot() {
-                index.start_snapshot()?;
-            }
-            self.look_at(at, &found);
-            self.entry(index, space.as_deref_mut(), at, &found.entry)?;
         }
         loop {
-            while let Some(at) = log.next(self.region, segments, visited, &mut found)? {
+            while let Some((at, found)) = log.next(self.region, segments, visited, &mut window)? {
                 self.look_at(at, &found);
                 self.entry(index, space.as_deref_mut(), at, &found.entry)?;
             }
@@ -227,7 +224,7 @@ impl<'r, B: Backing> Replay<'r, B> {
         }
     }
 
-    fn look_at(&mut self, at: RegionOffset, found: &Decoded) {
+    fn look_at(&mut self, at: RegionOffset, found: &Decoded<'_>) {
         if !found.tidy {
             self.note("stray bytes in a log entry", at);
         }
@@ -242,7 +239,7 @@ impl<'r, B: Backing> Replay<'r, B> {
         index: &mut Index,
         space: Option<&mut Space>,
         at: RegionOffset,
-        entry: &Entry,
+        entry: &Entry<'_>,
     ) -> Result<()> {
         let view = View { region: self.region, base: self.base };
         self.entries += 1;

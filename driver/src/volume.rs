@@ -7,7 +7,7 @@ use crate::base::Base;
 use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
 use crate::index::{Index, View};
-use crate::log::decode::Decoded;
+use crate::log::decode::Window;
 use crate::log::entry::Entry;
 use crate::log::reader::{ChainLog, PlainLog};
 use crate::member::{self, Heartbeat, Identity, Member, MemberInfo, Others, STEPS_PER_BEAT};
@@ -150,17 +150,17 @@ impl<P: Platform> Volume<P> {
     pub fn log(
         &self,
         name: &BranchName,
-        emit: &mut dyn FnMut(RegionOffset, &Entry) -> bool,
+        emit: &mut dyn FnMut(RegionOffset, &Entry<'_>) -> bool,
     ) -> Result<()> {
         let table = self.table()?;
         let branch = table.named(name)?;
-        let mut found = Decoded::default();
+        let mut window = Window::default();
         match &self.geometry.delta {
             Delta::None => {}
             Delta::Plain(_) => {
                 let Some(span) = branch.plain_log else { return Ok(()) };
                 let mut log = PlainLog::new(span);
-                while let Some(at) = log.next(&self.region, &mut found)? {
+                while let Some((at, found)) = log.next(&self.region, &mut window)? {
                     if !emit(at, &found.entry) {
                         break;
                     }
@@ -171,7 +171,9 @@ impl<P: Platform> Volume<P> {
                 let mut visited = Bitmap::new(u64::from(segments.count))?;
                 let region = &self.region;
                 let mut log = ChainLog::open(region, segments, head, &mut visited)?;
-                while let Some(at) = log.next(region, segments, &mut visited, &mut found)? {
+                while let Some((at, found)) =
+                    log.next(region, segments, &mut visited, &mut window)?
+                {
                     if !emit(at, &found.entry) {
                         break;
                     }

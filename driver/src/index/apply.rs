@@ -18,9 +18,7 @@ impl Index {
     /// # Errors
     ///
     /// [`Error::NoMemory`], [`Error::Corrupt`].
-    pub fn prepare<B: Backing>(&mut self, view: View<'_, B>, entry: &Entry) -> Result<()> {
-        self.inodes.reserve(4)?;
-        self.by_ino.reserve(4)?;
+    pub fn prepare<B: Backing>(&mut self, view: View<'_, B>, entry: &Entry<'_>) -> Result<()> {
         match &entry.operation {
             Operation::Write { offset, len, .. } => {
                 self.copy_up(view, entry.ino)?;
@@ -31,8 +29,12 @@ impl Index {
             }
             Operation::Create { parent, .. }
             | Operation::Symlink { parent, .. }
-            | Operation::Delete { parent, .. } => self.prepare_directory(view, *parent),
+            | Operation::Delete { parent, .. } => {
+                self.reserve_inodes()?;
+                self.prepare_directory(view, *parent)
+            }
             Operation::Rename { old_parent, new_parent, .. } => {
+                self.reserve_inodes()?;
                 self.prepare_directory(view, *old_parent)?;
                 self.prepare_directory(view, *new_parent)
             }
@@ -42,6 +44,12 @@ impl Index {
             | Operation::Extent { .. }
             | Operation::SnapshotEnd { .. } => Ok(()),
         }
+    }
+
+    /// Makes room for all inodes that one entry can make, or copy up, and their directories.
+    fn reserve_inodes(&mut self) -> Result<()> {
+        self.inodes.reserve(4)?;
+        self.by_ino.reserve(4)
     }
 
     fn prepare_directory<B: Backing>(&mut self, view: View<'_, B>, dir: Ino) -> Result<()> {
@@ -60,7 +68,7 @@ impl Index {
         &mut self,
         view: View<'_, B>,
         space: Option<&mut Space>,
-        entry: &Entry,
+        entry: &Entry<'_>,
         target: TryVec<u8>,
         removed: Removed,
     ) -> Result<()> {
@@ -68,15 +76,16 @@ impl Index {
         match &entry.operation {
             Operation::Write { offset, len, source } => {
                 let end = offset.saturating_add(u64::from(*len));
+                let id = self.copy_up(view, ino)?;
                 match source {
                     WriteSource::Pages(at) => {
-                        self.map_pages(view, space, ino, *offset, end, *at)?;
+                        self.map_pages(view, space, id, *offset, end, *at)?;
                     }
                     WriteSource::Inline(at) => {
                         self.write_inline(view, space, ino, *offset, u64::from(*len), *at)?;
                     }
                 }
-                let inode = self.copied_up(view, ino)?;
+                let inode = self.inodes.get_mut(id).ok_or(Error::Stale)?;
                 inode.size = inode.size.max(end);
                 touch(inode, time);
                 Ok(())
@@ -84,18 +93,18 @@ impl Index {
             Operation::Truncate { size } => self.resize(view, space, ino, *size, time),
             Operation::Hole { offset, len } => self.punch(view, space, ino, (*offset, *len), time),
             Operation::Create { parent, name, new } => {
-                self.create(view, ino, (*parent, name), new, time, TryVec::new())
+                self.create(view, ino, (*parent, *name), new, time, TryVec::new())
             }
             Operation::Symlink { parent, name, new, .. } => {
-                self.create(view, ino, (*parent, name), new, time, target)
+                self.create(view, ino, (*parent, *name), new, time, target)
             }
             Operation::Delete { parent, name } => {
-                let kind = self.unname(view, *parent, name, time)?;
+                let kind = self.unname(view, *parent, *name, time)?;
                 self.drop_inode(view, space, (ino, kind), *parent, time, removed)
             }
             Operation::Rename { old_parent, old_name, new_parent, new_name, exchange } => {
-                let from = (*old_parent, old_name);
-                let to = (*new_parent, new_name);
+                let from = (*old_parent, *old_name);
+                let to = (*new_parent, *new_name);
                 if *exchange {
                     self.exchange(view, from, to, time)
                 } else {
@@ -127,26 +136,35 @@ impl Index {
         self.inodes.get_mut(id).ok_or(Error::Stale)
     }
 
-    /// Maps the pages that hold `offset..end` to those of the range from `at` on.
+    /// Maps the pages that hold `offset..end` of inode number `id` here to those of the range from `at` on.
     pub(super) fn map_pages<B: Backing>(
         &mut self,
         view: View<'_, B>,
         mut space: Option<&mut Space>,
-        ino: Ino,
+        id: u32,
         offset: u64,
         end: u64,
         at: RegionOffset,
     ) -> Result<()> {
-        let id = self.copy_up(view, ino)?;
         let Some(Content::File { pages, .. }) = self.inodes.get_mut(id).map(|i| &mut i.content)
         else {
             return Err(Error::InvalidArgument("not a regular file"));
         };
         let mut page = offset / BLOCK_SIZE;
         let end = end.div_ceil(BLOCK_SIZE);
+        if end - page == 1 {
+            let new = PageRef::at(at)?;
+            let old = self.pages.set(pages, page, new)?;
+            super::check_mapped(view, self.pages.mapped())?;
+            if let Some(space) = space {
+                replace(space, new, old);
+            }
+            return Ok(());
+        }
         let mut at = at;
+        let mut replaced = Replaced::default();
         while page < end {
-            let replaced = self.pages.set_run(pages, page, end - page, at)?;
+            self.pages.set_run(pages, page, end - page, at, &mut replaced)?;
             super::check_mapped(view, self.pages.mapped())?;
             let count = replaced.iter().len() as u64;
             if let Some(space) = space.as_deref_mut() {
@@ -266,7 +284,7 @@ impl Index {
         &mut self,
         view: View<'_, B>,
         ino: Ino,
-        (parent, name): (Ino, &Name),
+        (parent, name): (Ino, Name<'_>),
         new: &NewInode,
         time: Timestamp,
         target: TryVec<u8>,
@@ -286,7 +304,7 @@ impl Index {
     fn name<B: Backing>(
         &mut self,
         view: View<'_, B>,
-        (dir, name): (Ino, &Name),
+        (dir, name): (Ino, Name<'_>),
         (ino, kind): (Ino, FileType),
         time: Timestamp,
     ) -> Result<()> {
@@ -301,7 +319,7 @@ impl Index {
         &mut self,
         view: View<'_, B>,
         dir: Ino,
-        name: &Name,
+        name: Name<'_>,
         time: Timestamp,
     ) -> Result<FileType> {
         let (_, kind) = self.lookup(view, dir, name.as_bytes())?.ok_or(Error::NotFound)?;
@@ -394,8 +412,8 @@ impl Index {
         view: View<'_, B>,
         space: Option<&mut Space>,
         ino: Ino,
-        (old_parent, old_name): (Ino, &Name),
-        (new_parent, new_name): (Ino, &Name),
+        (old_parent, old_name): (Ino, Name<'_>),
+        (new_parent, new_name): (Ino, Name<'_>),
         (time, removed): (Timestamp, Removed),
     ) -> Result<()> {
         if let Some((old, kind)) = self.lookup(view, new_parent, new_name.as_bytes())? {
@@ -413,8 +431,8 @@ impl Index {
     fn exchange<B: Backing>(
         &mut self,
         view: View<'_, B>,
-        (old_parent, old_name): (Ino, &Name),
-        (new_parent, new_name): (Ino, &Name),
+        (old_parent, old_name): (Ino, Name<'_>),
+        (new_parent, new_name): (Ino, Name<'_>),
         time: Timestamp,
     ) -> Result<()> {
         let one = self.lookup(view, old_parent, old_name.as_bytes())?.ok_or(Error::NotFound)?;
@@ -501,12 +519,17 @@ fn take_place(space: &mut Space, at: RegionOffset, replaced: &Replaced) -> Resul
     for (page, old) in (0..).zip(replaced.iter()) {
         let new = at.checked_add(page * BLOCK_SIZE);
         let new = PageRef::at(new.ok_or(Error::Corrupt { what: "page", at: at.get() })?)?;
-        if old != Some(new) {
-            space.reference(new);
-            if let Some(old) = old {
-                space.release(old);
-            }
-        }
+        replace(space, new, old);
     }
     Ok(())
+}
+
+/// Records that one page is used in the place of another.
+fn replace(space: &mut Space, new: PageRef, old: Option<PageRef>) {
+    if old != Some(new) {
+        space.reference(new);
+        if let Some(old) = old {
+            space.release(old);
+        }
+    }
 }

@@ -18,7 +18,7 @@ impl Index {
     /// # Errors
     ///
     /// The POSIX error of the operation, or [`Error::Corrupt`].
-    pub fn check<B: Backing>(&mut self, view: View<'_, B>, entry: &Entry) -> Result<()> {
+    pub fn check<B: Backing>(&mut self, view: View<'_, B>, entry: &Entry<'_>) -> Result<()> {
         match &entry.operation {
             Operation::Write { .. } | Operation::Truncate { .. } => {
                 self.check_file(view, entry.ino)
@@ -32,15 +32,15 @@ impl Index {
                 Ok(())
             }
             Operation::Create { parent, name, .. } | Operation::Symlink { parent, name, .. } => {
-                self.check_new(view, entry.ino, *parent, name)
+                self.check_new(view, entry.ino, *parent, *name)
             }
             Operation::Delete { parent, name } => {
-                let (ino, kind) = self.existing(view, *parent, name)?;
+                let (ino, kind) = self.existing(view, *parent, *name)?;
                 named(entry.ino, ino)?;
                 self.check_removable(view, ino, kind)
             }
             Operation::Rename { old_parent, old_name, new_parent, new_name, exchange } => {
-                let (ino, kind) = self.existing(view, *old_parent, old_name)?;
+                let (ino, kind) = self.existing(view, *old_parent, *old_name)?;
                 named(entry.ino, ino)?;
                 let target = self.lookup(view, *new_parent, new_name.as_bytes())?;
                 if *exchange {
@@ -97,7 +97,7 @@ impl Index {
         &self,
         view: View<'_, B>,
         dir: Ino,
-        name: &Name,
+        name: Name<'_>,
     ) -> Result<(Ino, FileType)> {
         self.lookup(view, dir, name.as_bytes())?.ok_or(Error::NotFound)
     }
@@ -107,7 +107,7 @@ impl Index {
         view: View<'_, B>,
         ino: Ino,
         parent: Ino,
-        name: &Name,
+        name: Name<'_>,
     ) -> Result<()> {
         if self.lookup(view, parent, name.as_bytes())?.is_some() {
             return Err(Error::Exists);

@@ -63,6 +63,9 @@ pub type PrivatePage = TryVec<u8>;
 pub struct Index {
     inodes: Slab<Inode>,
     by_ino: Table,
+    /// The place of the inode that was last changed, if it is still there: the next to be looked for, as a
+    /// rule.
+    recent: u32,
     names: Names,
     pages: PageArena,
     private: Chunks<PrivatePage>,
@@ -118,6 +121,7 @@ impl Index {
         Self {
             inodes: Slab::default(),
             by_ino: Table::default(),
+            recent: 0,
             names: Names::new(seed),
             pages: PageArena::default(),
             private: Chunks::default(),
@@ -151,7 +155,10 @@ impl Index {
     /// count 0.
     #[must_use]
     pub fn changed(&self, ino: Ino) -> Option<&Inode> {
-        self.inodes.get(self.id_of(ino)?)
+        match self.inodes.get(self.recent) {
+            Some(inode) if inode.ino == ino => Some(inode),
+            _ => self.inodes.get(self.find(ino)?),
+        }
     }
 
     /// What `stat` says about `ino`.
@@ -404,6 +411,20 @@ impl Index {
         Ok(done)
     }
 
+    /// The size of regular file `ino`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::extent`].
+    pub fn file_size<B: Backing>(&self, view: View<'_, B>, ino: Ino) -> Result<u64> {
+        let (kind, size) = match self.changed(ino) {
+            Some(inode) if inode.is_gone() => return Err(Error::Stale),
+            Some(inode) => (inode.kind, inode.size),
+            None => base_inode(view, ino).map(|inode| (inode.kind, inode.size))?,
+        };
+        regular(kind).map(|()| size)
+    }
+
     /// Where page number `page` of file `ino` is, if it was changed.
     #[must_use]
     pub fn page(&self, ino: Ino, page: u64) -> Option<PageRef> {
@@ -475,7 +496,8 @@ impl Index {
     ) -> Result<()> {
         self.pages.reserve(pages)?;
         let (from, to) = (page.saturating_mul(BLOCK_SIZE), page.saturating_add(pages));
-        self.map_pages(view, Some(space), ino, from, to.saturating_mul(BLOCK_SIZE), at)
+        let id = self.copy_up(view, ino)?;
+        self.map_pages(view, Some(space), id, from, to.saturating_mul(BLOCK_SIZE), at)
     }
 
     /// Whether `ino` is a file without a name.
@@ -546,6 +568,13 @@ impl Index {
     }
 
     fn id_of(&self, ino: Ino) -> Option<u32> {
+        match self.inodes.get(self.recent) {
+            Some(inode) if inode.ino == ino => Some(self.recent),
+            _ => self.find(ino),
+        }
+    }
+
+    fn find(&self, ino: Ino) -> Option<u32> {
         self.by_ino.find(spread(self.seed, ino), |id| {
             self.inodes.get(id).is_some_and(|inode| inode.ino == ino)
         })
@@ -554,6 +583,7 @@ impl Index {
     /// The private copy of an inode, made now if there is none.
     fn copy_up<B: Backing>(&mut self, view: View<'_, B>, ino: Ino) -> Result<u32> {
         if let Some(id) = self.id_of(ino) {
+            self.recent = id;
             return Ok(id);
         }
         let base = base_inode(view, ino)?;

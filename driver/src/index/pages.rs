@@ -76,6 +76,12 @@ pub struct Replaced {
     count: usize,
 }
 
+impl Default for Replaced {
+    fn default() -> Self {
+        Self { slots: [0; FANOUT], count: 0 }
+    }
+}
+
 impl Replaced {
     /// One after the other; none for those that were nowhere.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Option<PageRef>> + '_ {
@@ -214,7 +220,7 @@ impl PageArena {
     }
 
     /// Maps `page` and those behind it, `count` at most and as far as one node reaches, to pages of
-    /// the range that follow each other, `to` first; returns where they were before.
+    /// the range that follow each other, `to` first; tells where they were before.
     ///
     /// # Errors
     ///
@@ -225,17 +231,20 @@ impl PageArena {
         page: u64,
         count: u64,
         to: RegionOffset,
-    ) -> Result<Replaced> {
-        let mut replaced = Replaced { slots: [0; FANOUT], count: 0 };
+        replaced: &mut Replaced,
+    ) -> Result<()> {
+        replaced.count = 0;
         let reach = count.min((FANOUT - slot_of(page, 0)) as u64).max(1);
         let corrupt = Error::Corrupt { what: "page reference", at: to.get() };
         let last = to.checked_add((reach - 1) * BLOCK_SIZE).ok_or(corrupt)?;
         let (first, _) = (PageRef::at(to)?, PageRef::at(last)?);
         if reach == 1 {
             let old = self.set(map, page, first)?;
-            replaced.slots = [old.map_or(0, PageRef::to_slot); FANOUT];
+            if let Some(slot) = replaced.slots.first_mut() {
+                *slot = old.map_or(0, PageRef::to_slot);
+            }
             replaced.count = 1;
-            return Ok(replaced);
+            return Ok(());
         }
         self.grow(map, page.checked_add(reach - 1).ok_or(Error::FileTooBig)?)?;
         let leaf = self.leaf_mut(map, page)?;
@@ -248,7 +257,7 @@ impl PageArena {
         }
         map.pages += added;
         self.mapped += added;
-        Ok(replaced)
+        Ok(())
     }
 
     /// Makes the map high enough for `page`.

@@ -14,7 +14,7 @@
 
 use super::inode::{BaseContent, Content, Inode};
 use super::names::{Directory, Target};
-use super::pages::{PageMap, PageRef};
+use super::pages::{PageMap, PageRef, Replaced};
 use super::{base_entry, base_inode, Index, View};
 use crate::error::{Error, Result};
 use crate::log::entry::{self, Entry, Name, NewInode, Operation, MAX_INO};
@@ -65,7 +65,7 @@ impl Index {
         &mut self,
         view: View<'_, B>,
         space: Option<&mut Space>,
-        entry: &Entry,
+        entry: &Entry<'_>,
         target: TryVec<u8>,
     ) -> Result<()> {
         let mut loading =
@@ -81,7 +81,7 @@ impl Index {
             Operation::Name { parent, name, sequence, whiteout } => {
                 loading.names += 1;
                 let target = if *whiteout { None } else { Some(entry.ino) };
-                self.load_name(view, &mut loading, (*parent, name), target, *sequence)?;
+                self.load_name(view, &mut loading, (*parent, *name), target, *sequence)?;
             }
             Operation::Extent { page, pages, at } => {
                 self.load_extent(view, space, entry.ino, (*page, *pages), *at)?;
@@ -153,7 +153,7 @@ impl Index {
         &mut self,
         view: View<'_, B>,
         loading: &mut Loading,
-        (dir, name): (Ino, &Name),
+        (dir, name): (Ino, Name<'_>),
         target: Option<Ino>,
         sequence: u64,
     ) -> Result<()> {
@@ -218,9 +218,9 @@ impl Index {
         if !fits {
             return Err(corrupt("pages behind the end of a file", ino));
         }
-        let (mut page, mut at) = (page, at);
+        let (mut page, mut at, mut replaced) = (page, at, Replaced::default());
         while page < end {
-            let replaced = self.pages.set_run(map, page, end - page, at)?;
+            self.pages.set_run(map, page, end - page, at, &mut replaced)?;
             if replaced.iter().any(|old| old.is_some()) {
                 return Err(corrupt("page stands twice in a snapshot", ino));
             }
@@ -308,7 +308,7 @@ impl Index {
     pub fn save<B: Backing>(
         &self,
         view: View<'_, B>,
-        emit: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
+        emit: &mut dyn FnMut(&Entry<'_>, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let entry = |ino, operation| Entry { ino, time: Default::default(), operation };
         let (mut inodes, mut names) = (0, 0);
@@ -349,7 +349,7 @@ impl Index {
         dir: Ino,
         directory: &Directory,
         count: &mut u64,
-        emit: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
+        emit: &mut dyn FnMut(&Entry<'_>, &[u8]) -> Result<()>,
     ) -> Result<()> {
         for (name, target, sequence) in self.names.listed(directory) {
             let Target::Inode(ino, _) = target else { continue };
@@ -365,7 +365,7 @@ impl Index {
         &self,
         ino: Ino,
         map: &PageMap,
-        emit: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
+        emit: &mut dyn FnMut(&Entry<'_>, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut from = 0;
         while let Some(page) = self.pages.first_mapped(map, from, u64::MAX / BLOCK_SIZE) {

@@ -22,9 +22,9 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// An entry as it was found in a log.
 #[derive(Clone, Copy)]
-pub struct Decoded {
-    /// What it says.
-    pub entry: Entry,
+pub struct Decoded<'w> {
+    /// What it says; its names are in the window.
+    pub entry: Entry<'w>,
     /// Bytes of it in the log.
     pub size: u64,
     /// Whether its bytes without a meaning are what this driver writes: zero, and no more than
@@ -32,26 +32,41 @@ pub struct Decoded {
     pub tidy: bool,
 }
 
-impl Default for Decoded {
-    /// A place for an entry; what is in it has no meaning yet.
+/// Where an entry is copied to.
+pub struct Window([u8; WINDOW]);
+
+impl Default for Window {
     fn default() -> Self {
-        let operation = Operation::Truncate { size: 0 };
-        let entry = Entry { ino: Ino::ROOT, time: Timestamp::default(), operation };
-        Self { entry, size: 0, tidy: false }
+        Self([0; WINDOW])
+    }
+}
+
+impl Window {
+    /// Copies bytes `held..wanted` of the entry at `at`, which has `available` bytes, or as many as there
+    /// are; says how many it holds then.
+    fn hold<B: Backing>(
+        &mut self,
+        region: &Region<B>,
+        (at, available): (RegionOffset, u64),
+        (held, wanted): (usize, usize),
+    ) -> Result<usize> {
+        let end = usize::try_from(available).map_or(wanted, |there| there.min(wanted));
+        let Some(part) = self.0.get_mut(held..end) else { return Ok(held) };
+        let from = at.checked_add(held as u64);
+        region.copy_out(from.ok_or(Error::OutOfBounds { offset: at.get(), len: 0 })?, part)?;
+        Ok(end)
     }
 }
 
 /// Takes an entry's payload apart from front to back; never past its end.
-struct Payload<'r, B: Backing> {
+struct Payload<'r, 'w, B: Backing> {
     region: &'r Region<B>,
     entry: RegionOffset,
     at: RegionOffset,
     left: u64,
     tidy: bool,
     /// A copy of the entry's start.
-    window: [u8; WINDOW],
-    /// How much of it there is.
-    held: usize,
+    window: &'w [u8],
 }
 
 /// Holds every entry but for the targets and data at the end of some: a rename with two longest
@@ -60,7 +75,7 @@ const WINDOW: usize = size_of::<EntryHeader>() + size_of::<log::Rename>() + 2 * 
 /// Copied first: most entries are no longer.
 const FIRST: usize = 128;
 
-impl<B: Backing> Payload<'_, B> {
+impl<'w, B: Backing> Payload<'_, 'w, B> {
     fn corrupt(&self, what: &'static str) -> Error {
         Error::Corrupt { what, at: self.entry.get() }
     }
@@ -73,50 +88,28 @@ impl<B: Backing> Payload<'_, B> {
         Ok(at)
     }
 
-    /// Copies `wanted` bytes of the entry into the window, or as many as there are.
-    fn hold(&mut self, wanted: usize) -> Result<()> {
-        let there = self.left.saturating_add(self.at.get().saturating_sub(self.entry.get()));
-        let end = usize::try_from(there).map_or(wanted, |there| there.min(wanted));
-        let (held, region) = (self.held, self.region);
-        if let Some(window) = self.window.get_mut(held..end) {
-            let at = self.entry.checked_add(held as u64);
-            region.copy_out(at.ok_or(Error::OutOfBounds { offset: 0, len: 0 })?, window)?;
-            self.held = end;
-        }
-        Ok(())
-    }
-
-    /// Copies bytes of the entry, which have been skipped.
-    fn copy(&self, at: RegionOffset, into: &mut [u8]) -> Result<()> {
-        let start =
-            at.checked_since(self.entry).map_or(WINDOW, |start| start.min(1 << 16) as usize);
-        let held =
-            self.window.get(..self.held).and_then(|held| held.get(start..start + into.len()));
-        match held {
-            Some(held) => {
-                into.copy_from_slice(held);
-                Ok(())
-            }
-            None => self.region.copy_out(at, into),
-        }
+    /// Bytes of the entry, which have been skipped, if the window holds them.
+    fn held(&self, at: RegionOffset, len: usize) -> Option<&'w [u8]> {
+        let start = usize::try_from(at.checked_since(self.entry)?).ok()?;
+        self.window.get(start..start.checked_add(len)?)
     }
 
     fn take<T: FromBytes + FromZeros + IntoBytes>(&mut self) -> Result<T> {
         let at = self.skip(size_of::<T>() as u64)?;
         let mut value = T::new_zeroed();
-        self.copy(at, value.as_mut_bytes())?;
+        match self.held(at, size_of::<T>()) {
+            Some(held) => value.as_mut_bytes().copy_from_slice(held),
+            None => self.region.copy_out(at, value.as_mut_bytes())?,
+        }
         Ok(value)
     }
 
-    fn name(&mut self, len: u16) -> Result<Name> {
-        let len = usize::from(len);
-        let at = self.skip(len as u64)?;
-        let mut bytes = [0; NAME_MAX];
-        let Some(part) = bytes.get_mut(..len) else {
-            return Err(self.corrupt("name length in a log entry"));
-        };
-        self.copy(at, part)?;
-        Name::new(part).map_err(|_| self.corrupt("name in a log entry"))
+    fn name(&mut self, len: u16) -> Result<Name<'w>> {
+        let at = self.skip(u64::from(len))?;
+        // Longer ones than the window has room for are too long.
+        let name = self.held(at, usize::from(len));
+        let name = name.ok_or(self.corrupt("name length in a log entry"))?;
+        Name::new(name).map_err(|_| self.corrupt("name in a log entry"))
     }
 
     fn owner(&mut self, flags: u16) -> Result<log::Owner> {
@@ -143,44 +136,38 @@ impl<B: Backing> Payload<'_, B> {
     }
 }
 
-/// Decodes the entry at `at`, of which `available` bytes lie in the log, into a place of the caller's:
-/// entries are large, and replay has millions of them.
+/// Decodes the entry at `at`, of which `available` bytes lie in the log, by way of `window`: replay has
+/// millions of them.
 ///
 /// # Errors
 ///
-/// [`Error::Corrupt`] naming the rule it breaks; what is in `into` then has no meaning.
-pub fn decode<B: Backing>(
+/// [`Error::Corrupt`] naming the rule it breaks.
+pub fn decode<'w, B: Backing>(
     region: &Region<B>,
     at: RegionOffset,
     available: u64,
-    into: &mut Decoded,
-) -> Result<()> {
+    window: &'w mut Window,
+) -> Result<Decoded<'w>> {
     let corrupt = |what| Error::Corrupt { what, at: at.get() };
     if available < u64::from(HEADER_SIZE) {
         return Err(corrupt("log ends inside an entry header"));
     }
-    let mut payload = Payload {
-        region,
-        entry: at,
-        at,
-        left: available,
-        tidy: true,
-        window: [0; WINDOW],
-        held: 0,
-    };
-    payload.hold(FIRST)?;
-    let header: EntryHeader = payload.take()?;
+    let mut held = window.hold(region, (at, available), (0, FIRST))?;
+    let header = window.0.get(..size_of::<EntryHeader>()).unwrap_or(&[]);
+    let header = EntryHeader::read_from_bytes(header).map_err(|_| corrupt("entry header"))?;
     let size = u64::from(header.total_size.get());
     if size < u64::from(HEADER_SIZE) || size > available {
         return Err(corrupt("size of a log entry"));
     }
     let kind = EntryType::from_raw(header.kind.get()).ok_or(corrupt("type of a log entry"))?;
     let ino = Ino::new(header.ino.get());
-    payload.left = size.saturating_sub(u64::from(HEADER_SIZE));
     if size > FIRST as u64 {
-        payload.hold(WINDOW)?;
+        held = window.hold(region, (at, size), (held, WINDOW))?;
     }
-    into.entry.operation = match kind {
+    let window = window.0.get(..held).unwrap_or(&[]);
+    let mut payload = Payload { region, entry: at, at, left: size, tidy: true, window };
+    payload.skip(u64::from(HEADER_SIZE))?;
+    let operation = match kind {
         EntryType::Write => decode_write(&mut payload)?,
         EntryType::Create | EntryType::Mkdir => decode_create(&mut payload, kind, ino)?,
         EntryType::Symlink => decode_symlink(&mut payload, ino)?,
@@ -265,11 +252,8 @@ pub fn decode<B: Backing>(
             }
         }
     };
-    into.entry.ino = ino;
-    into.entry.time = Timestamp::from_nanos(header.timestamp.get());
-    into.size = size;
-    into.tidy = payload.is_tidy()?;
-    Ok(())
+    let time = Timestamp::from_nanos(header.timestamp.get());
+    Ok(Decoded { entry: Entry { ino, time, operation }, size, tidy: payload.is_tidy()? })
 }
 
 /// Where the last page of the largest file ends.
@@ -282,7 +266,7 @@ fn checked_size(size: u64, corrupt: impl Fn(&'static str) -> Error) -> Result<u6
     Ok(size)
 }
 
-fn decode_write<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation> {
+fn decode_write<'w, B: Backing>(payload: &mut Payload<'_, 'w, B>) -> Result<Operation<'w>> {
     let raw: log::Write = payload.take()?;
     let flags =
         WriteFlags::from_bits(raw.flags.get()).ok_or(payload.corrupt("flags of a write entry"))?;
@@ -305,11 +289,11 @@ fn decode_write<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation> {
     Ok(Operation::Write { offset, len, source })
 }
 
-fn decode_create<B: Backing>(
-    payload: &mut Payload<'_, B>,
+fn decode_create<'w, B: Backing>(
+    payload: &mut Payload<'_, 'w, B>,
     entry_type: EntryType,
     ino: Ino,
-) -> Result<Operation> {
+) -> Result<Operation<'w>> {
     let raw: log::Create = payload.take()?;
     let owner = payload.owner(raw.flags.get())?;
     let name = payload.name(raw.name_len.get())?;
@@ -344,7 +328,10 @@ fn decode_create<B: Backing>(
     })
 }
 
-fn decode_symlink<B: Backing>(payload: &mut Payload<'_, B>, ino: Ino) -> Result<Operation> {
+fn decode_symlink<'w, B: Backing>(
+    payload: &mut Payload<'_, 'w, B>,
+    ino: Ino,
+) -> Result<Operation<'w>> {
     let raw: log::Symlink = payload.take()?;
     let flags = u16::try_from(raw.flags.get())
         .map_err(|_| payload.corrupt("flags of a symbolic link entry"))?;
@@ -377,7 +364,10 @@ fn decode_symlink<B: Backing>(payload: &mut Payload<'_, B>, ino: Ino) -> Result<
     })
 }
 
-fn decode_rename<B: Backing>(payload: &mut Payload<'_, B>, ino: Ino) -> Result<Operation> {
+fn decode_rename<'w, B: Backing>(
+    payload: &mut Payload<'_, 'w, B>,
+    ino: Ino,
+) -> Result<Operation<'w>> {
     let raw: log::Rename = payload.take()?;
     let flags = RenameFlags::from_bits(raw.flags.get())
         .ok_or(payload.corrupt("flags of a rename entry"))?;
@@ -395,7 +385,7 @@ fn decode_rename<B: Backing>(payload: &mut Payload<'_, B>, ino: Ino) -> Result<O
     })
 }
 
-fn decode_setattr<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation> {
+fn decode_setattr<'w, B: Backing>(payload: &mut Payload<'_, 'w, B>) -> Result<Operation<'w>> {
     let raw: log::Setattr = payload.take()?;
     let valid = SetattrValid::from_bits(raw.valid.get())
         .ok_or(payload.corrupt("valid bits of a setattr entry"))?;
@@ -421,7 +411,7 @@ fn decode_setattr<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation>
     }))
 }
 
-fn decode_inode<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation> {
+fn decode_inode<'w, B: Backing>(payload: &mut Payload<'_, 'w, B>) -> Result<Operation<'w>> {
     let raw: log::Inode = payload.take()?;
     let mode = raw.mode.get();
     let kind = FileType::from_mode(mode).filter(|_| mode >> 16 == 0);
@@ -470,7 +460,7 @@ fn decode_inode<B: Backing>(payload: &mut Payload<'_, B>) -> Result<Operation> {
 
 /// What `valid` does not name has no meaning.
 fn expect_only<B: Backing>(
-    payload: &mut Payload<'_, B>,
+    payload: &mut Payload<'_, '_, B>,
     valid: SetattrValid,
     raw: &log::Setattr,
     times: &log::Times,

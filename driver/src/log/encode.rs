@@ -13,16 +13,23 @@ use zerocopy::{Immutable, IntoBytes};
 const MAX_FRONT: usize = (size_of::<EntryHeader>() + size_of::<log::Rename>() + 2 * NAME_MAX)
     .next_multiple_of(ENTRY_ALIGN as usize);
 
-/// An encoded entry. A symbolic link's target, its NUL and the padding follow what is here: kernels
-/// have small stacks, and the target is in memory already.
+/// An encoded entry, whole; but a symbolic link's target, its NUL and the padding follow what is here:
+/// kernels have small stacks, and the target is in memory already.
 pub struct Encoded {
     front: [u8; MAX_FRONT],
     len: usize,
     total: u32,
 }
 
+impl Default for Encoded {
+    /// A place for an entry.
+    fn default() -> Self {
+        Self { front: [0; MAX_FRONT], len: 0, total: 0 }
+    }
+}
+
 impl Encoded {
-    /// The entry's bytes in front of a target.
+    /// The entry's bytes; those in front of a target, if it has one.
     #[must_use]
     pub fn front(&self) -> &[u8] {
         self.front.get(..self.len).unwrap_or(&[])
@@ -46,13 +53,13 @@ impl Encoded {
     }
 }
 
-/// Encodes `entry`, leaving room for a symbolic link's target.
+/// Encodes `entry` into a place of the caller's, leaving room for a symbolic link's target.
 ///
 /// # Errors
 ///
 /// [`Error::InvalidArgument`] for an inline write, which this driver reads but never writes.
-pub fn encode(entry: &Entry) -> Result<Encoded> {
-    let mut out = Encoded { front: [0; MAX_FRONT], len: size_of::<EntryHeader>(), total: 0 };
+pub fn encode(entry: &Entry<'_>, out: &mut Encoded) -> Result<()> {
+    out.len = size_of::<EntryHeader>();
     let mut behind = 0;
     let ino = entry.ino.get();
     match &entry.operation {
@@ -194,6 +201,11 @@ pub fn encode(entry: &Entry) -> Result<Encoded> {
         }
     }
     out.total = (out.len as u32 + behind).next_multiple_of(ENTRY_ALIGN);
+    if behind == 0 {
+        let end = out.total as usize;
+        out.front.get_mut(out.len..end).ok_or(Error::NameTooLong)?.fill(0);
+        out.len = end;
+    }
     let header = EntryHeader {
         kind: entry.operation.entry_type().raw().into(),
         total_size: out.total.into(),
@@ -202,7 +214,7 @@ pub fn encode(entry: &Entry) -> Result<Encoded> {
     };
     let size = size_of::<EntryHeader>();
     out.front.get_mut(..size).ok_or(Error::NameTooLong)?.copy_from_slice(header.as_bytes());
-    Ok(out)
+    Ok(())
 }
 
 /// The length field of a checked name, which has at most 128 bytes.

@@ -3,11 +3,11 @@
 //! Every number in an [`Entry`] is in its range, every name keeps the rules of names. Whether an entry
 //! makes sense for the state of the file system is the index's business.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use daxfs_format::base::check_name;
 use daxfs_format::log::EntryType;
 use daxfs_format::mode::FileType;
-use daxfs_format::{BranchId, Ino, LogPosition, RegionOffset, SegmentIndex, Timestamp, NAME_MAX};
+use daxfs_format::{BranchId, Ino, LogPosition, RegionOffset, SegmentIndex, Timestamp};
 
 /// Inode numbers stay below this: numbers only grow, and a log must not be able to use them up.
 pub const MAX_INO: u64 = 1 << 48;
@@ -18,30 +18,25 @@ pub const MAX_SEQUENCE: u64 = 1 << 60;
 /// Largest file size: what a signed 64-bit offset can name.
 pub const MAX_FILE_SIZE: u64 = i64::MAX as u64;
 
-/// A checked name, by value.
+/// A checked name. Its bytes are private memory: the caller's, or what was copied out of a log.
 #[derive(Clone, Copy)]
-pub struct Name {
-    bytes: [u8; NAME_MAX],
-    len: usize,
-}
+pub struct Name<'n>(&'n [u8]);
 
-impl Name {
+impl<'n> Name<'n> {
     /// A name from a caller.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidName`] or [`Error::NameTooLong`].
-    pub fn new(name: &[u8]) -> Result<Self> {
+    pub fn new(name: &'n [u8]) -> Result<Self> {
         check_name(name)?;
-        let mut bytes = [0; NAME_MAX];
-        bytes.get_mut(..name.len()).ok_or(Error::NameTooLong)?.copy_from_slice(name);
-        Ok(Self { bytes, len: name.len() })
+        Ok(Self(name))
     }
 
     /// The name's bytes.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&[])
+    pub const fn as_bytes(self) -> &'n [u8] {
+        self.0
     }
 }
 
@@ -111,7 +106,7 @@ pub struct Inode {
 
 /// What an entry records.
 #[derive(Clone, Copy)]
-pub enum Operation {
+pub enum Operation<'n> {
     /// Bytes of a file.
     Write {
         /// File offset of the first.
@@ -126,7 +121,7 @@ pub enum Operation {
         /// The directory it is in.
         parent: Ino,
         /// Its name there.
-        name: Name,
+        name: Name<'n>,
         /// What it is; never a symbolic link.
         new: NewInode,
     },
@@ -135,7 +130,7 @@ pub enum Operation {
         /// The directory it is in.
         parent: Ino,
         /// Its name there.
-        name: Name,
+        name: Name<'n>,
         /// Owner and group; the mode is a symbolic link's.
         new: NewInode,
         /// Where its target is in the log.
@@ -148,7 +143,7 @@ pub enum Operation {
         /// The directory.
         parent: Ino,
         /// The name.
-        name: Name,
+        name: Name<'n>,
     },
     /// A new size.
     Truncate {
@@ -167,11 +162,11 @@ pub enum Operation {
         /// The directory it leaves.
         old_parent: Ino,
         /// Its name there.
-        old_name: Name,
+        old_name: Name<'n>,
         /// The directory it enters.
         new_parent: Ino,
         /// Its name there.
-        new_name: Name,
+        new_name: Name<'n>,
         /// Whether the two names change places.
         exchange: bool,
     },
@@ -184,7 +179,7 @@ pub enum Operation {
         /// The directory.
         parent: Ino,
         /// The name.
-        name: Name,
+        name: Name<'n>,
         /// Its place in the listing of the directory.
         sequence: u64,
         /// Whether it refers to nothing and hides an entry of the base.
@@ -223,16 +218,16 @@ pub enum Operation {
 
 /// One decoded entry.
 #[derive(Clone, Copy)]
-pub struct Entry {
+pub struct Entry<'n> {
     /// The inode it is about (the new one of a create).
     pub ino: Ino,
     /// When.
     pub time: Timestamp,
     /// What.
-    pub operation: Operation,
+    pub operation: Operation<'n>,
 }
 
-impl Operation {
+impl Operation<'_> {
     /// The entry type that records it.
     #[must_use]
     pub const fn entry_type(&self) -> EntryType {

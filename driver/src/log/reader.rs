@@ -7,7 +7,7 @@
 //! set is shared by the whole walk).
 
 use crate::error::{Error, Result};
-use crate::log::decode::{decode, Decoded};
+use crate::log::decode::{decode, Decoded, Window};
 use crate::region::{Backing, LoadOrder, Region};
 use crate::storage::Bitmap;
 use crate::superblock::{Segments, Span};
@@ -36,21 +36,21 @@ impl PlainLog {
     /// # Errors
     ///
     /// [`Error::Corrupt`]; the walk must not go on.
-    pub fn next<B: Backing>(
+    pub fn next<'w, B: Backing>(
         &mut self,
         region: &Region<B>,
-        into: &mut Decoded,
-    ) -> Result<Option<RegionOffset>> {
+        window: &'w mut Window,
+    ) -> Result<Option<(RegionOffset, Decoded<'w>)>> {
         if self.left == 0 {
             return Ok(None);
         }
         let at = self.at;
-        decode(region, at, self.left, into)?;
-        self.left = self.left.saturating_sub(into.size);
+        let found = decode(region, at, self.left, window)?;
+        self.left = self.left.saturating_sub(found.size);
         self.at = at
-            .checked_add(into.size)
+            .checked_add(found.size)
             .ok_or(Error::Corrupt { what: "size of a log entry", at: at.get() })?;
-        Ok(Some(at))
+        Ok(Some((at, found)))
     }
 }
 
@@ -259,13 +259,13 @@ impl ChainLog {
     /// # Errors
     ///
     /// [`Error::Corrupt`]; the walk must not go on.
-    pub fn next<B: Backing>(
+    pub fn next<'w, B: Backing>(
         &mut self,
         region: &Region<B>,
         segments: &Segments,
         visited: &mut Bitmap,
-        into: &mut Decoded,
-    ) -> Result<Option<RegionOffset>> {
+        window: &'w mut Window,
+    ) -> Result<Option<(RegionOffset, Decoded<'w>)>> {
         loop {
             let end = self.end(region, segments)?;
             if self.offset < end {
@@ -274,13 +274,13 @@ impl ChainLog {
                     .start
                     .checked_add(u64::from(self.offset))
                     .ok_or(self.segment.corrupt("log position"))?;
-                decode(region, at, u64::from(end - self.offset), into)?;
-                if into.size % u64::from(ENTRY_ALIGN) != 0 {
+                let found = decode(region, at, u64::from(end - self.offset), window)?;
+                if found.size % u64::from(ENTRY_ALIGN) != 0 {
                     return Err(self.segment.corrupt("size of a log entry"));
                 }
                 // `decode` keeps size within `end - offset`.
-                self.offset = self.offset.saturating_add(into.size as u32);
-                return Ok(Some(at));
+                self.offset = self.offset.saturating_add(found.size as u32);
+                return Ok(Some((at, found)));
             }
             if self.segment.ordinal >= self.published.ordinal() {
                 return Ok(None);

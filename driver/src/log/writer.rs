@@ -93,6 +93,12 @@ impl LogWriter {
         Ok(writer)
     }
 
+    /// Whether there is a chain to append to.
+    #[must_use]
+    pub const fn is_started(&self) -> bool {
+        self.tail.is_some()
+    }
+
     /// The branch's log word as this writer left it.
     #[must_use]
     pub const fn word(&self) -> LogWord {
@@ -116,8 +122,8 @@ impl LogWriter {
         self.tail.map_or(LogPosition::new(0), |tail| LogPosition::at(tail.ordinal, tail.offset))
     }
 
-    /// Makes sure that there is a chain to append to; says whether one was started. Segments that
-    /// become part of it are marked in `chain_segments`.
+    /// Starts the chain to append to, if there is none; says whether it did. Segments that become part
+    /// of it are marked in `chain_segments`.
     ///
     /// # Errors
     ///
@@ -242,7 +248,8 @@ impl LogWriter {
                 next_ino: base.next_ino,
             };
             let time = Timestamp::default();
-            let link = encode(&Entry { ino: Ino::ROOT, time, operation })?;
+            let mut link = Encoded::default();
+            encode(&Entry { ino: Ino::ROOT, time, operation }, &mut link)?;
             region.copy_in(offset(head, u64::from(end))?, link.front())?;
             end = end.saturating_add(link.total());
         }
@@ -278,12 +285,14 @@ impl LogWriter {
         let at = offset(start, u64::from(tail.offset))?;
         let end = tail.offset.saturating_add(len);
         region.copy_in(at, entry.front())?;
-        let at = offset(at, entry.front().len() as u64)?;
-        region.copy_in(at, target)?;
-        // A target's NUL and the padding.
-        let at = offset(at, target.len() as u64)?;
-        let rest = offset(start, u64::from(end))?.checked_since(at);
-        region.zero(at, rest.ok_or(Error::NameTooLong)?)?;
+        if !target.is_empty() {
+            let at = offset(at, entry.front().len() as u64)?;
+            region.copy_in(at, target)?;
+            // Its NUL and the padding.
+            let at = offset(at, target.len() as u64)?;
+            let rest = offset(start, u64::from(end))?.checked_since(at);
+            region.zero(at, rest.ok_or(Error::NameTooLong)?)?;
+        }
         // Release: pairs with the acquiring load of `published`; whoever sees the position sees the
         // entry, and the data pages it refers to.
         region.store(

@@ -99,7 +99,7 @@ impl<P: Platform> Mount<P> {
             let view = self.volume.view();
             let len = most.saturating_mul(BLOCK_SIZE);
             let extent = current.index.extent(view, ino, start, len)?;
-            let size = current.index.attributes(view, ino)?.size;
+            let size = current.index.file_size(view, ino)?;
             // What lies behind the end of a file in its last page may be mapped with it.
             let whole = |len: u64| match start.checked_add(len) {
                 Some(end) if end >= size => len.div_ceil(BLOCK_SIZE),
@@ -263,14 +263,14 @@ impl<P: Platform> Mount<P> {
     ) -> Result<Option<(u64, Attributes)>> {
         let state = self.state.read();
         let current = &state.current;
-        if !current.is_fresh(&self.volume)? || current.check_writable().is_err() {
-            return Ok(None);
-        }
         let Some(inode) = current.index.changed(ino).filter(|inode| !inode.is_gone()) else {
             return Ok(None);
         };
         let end = offset.checked_add(source.left()).filter(|&end| end <= inode.size);
         let Some(end) = end.filter(|&end| end > offset) else { return Ok(None) };
+        if !current.is_fresh(&self.volume)? || current.check_writable().is_err() {
+            return Ok(None);
+        }
         let run = |at: u64| -> Result<Option<(RegionOffset, u64)>> {
             let (page, within) = (at / BLOCK_SIZE, at % BLOCK_SIZE);
             let pages = (within + (end - at).min(MAX_PIECE)).div_ceil(BLOCK_SIZE);
@@ -324,9 +324,7 @@ impl<P: Platform> Mount<P> {
 
     /// The size of a regular file.
     pub(super) fn file_size(&self, current: &Current, ino: Ino) -> Result<u64> {
-        // `extent` checks what it is.
-        current.index.extent(self.volume.view(), ino, 0, 1)?;
-        Ok(current.index.attributes(self.volume.view(), ino)?.size)
+        current.index.file_size(self.volume.view(), ino)
     }
 
     pub(super) fn write_at(
@@ -406,10 +404,13 @@ impl<P: Platform> Mount<P> {
         Ok((owned > 0).then_some((start, owned)))
     }
 
-    /// How many pages of the file from `page` on, `max` at most, there are until the next one that this
-    /// branch owns.
+    /// How many pages of the file from `page` on, which this branch does not own, `max` at most, there are
+    /// until the next one that it does.
     fn fresh_run(&self, current: &Current, ino: Ino, page: u64, max: u64) -> Result<u64> {
         let mut fresh = 0;
+        if max == 1 {
+            return Ok(1);
+        }
         while fresh < max {
             let here = page.checked_add(fresh).ok_or(Error::FileTooBig)?;
             let Some((at, run)) = current.index.page_run(ino, here, max - fresh) else {

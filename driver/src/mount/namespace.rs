@@ -113,7 +113,7 @@ impl<P: Platform> Mount<P> {
         self.make(operation, TryVec::from_slice(target)?)
     }
 
-    fn make(&self, operation: Operation, target: TryVec<u8>) -> Result<Attributes> {
+    fn make(&self, operation: Operation<'_>, target: TryVec<u8>) -> Result<Attributes> {
         self.writing(|current, company| {
             let ino = current.index.next_ino();
             let entry = Entry { ino, time: self.volume.platform.now(), operation };

@@ -422,16 +422,19 @@ impl Current {
         &mut self,
         volume: &Volume<P>,
         company: &mut Company,
-        entry: &Entry,
+        entry: &Entry<'_>,
         target: TryVec<u8>,
         reserve: Reserve,
     ) -> Result<()> {
         let view = volume.view();
         self.index.check(view, entry)?;
         self.index.prepare(view, entry)?;
-        // A file without a name is nothing that anybody else knows.
-        if !self.index.is_orphan(entry.ino) {
-            let encoded = encode(entry)?;
+        // A file without a name is nothing that anybody else knows. A new one has a name.
+        let is_new =
+            matches!(entry.operation, Operation::Create { .. } | Operation::Symlink { .. });
+        if is_new || !self.index.is_orphan(entry.ino) {
+            let mut encoded = Encoded::default();
+            encode(entry, &mut encoded)?;
             self.publish(volume, company, (&encoded, &target), reserve)?;
         }
         let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
@@ -512,7 +515,9 @@ impl Current {
         encoded: (&Encoded, &[u8]),
         reserve: Reserve,
     ) -> Result<()> {
-        self.start_log(volume, reserve)?;
+        if !self.writing.as_ref().is_some_and(|writing| writing.log.is_started()) {
+            self.start_log(volume, reserve)?;
+        }
         let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
         let segments = volume.geometry.segments()?;
         let chain = &mut self.source.segments;
@@ -538,11 +543,11 @@ impl Current {
         let cleaned = self.clean(volume)?;
         let (index, writing) = (&self.index, self.writing.as_mut().ok_or(Error::ReadOnly)?);
         let rewritten = writing.log.rewrite(region, geometry, |log, chain| {
-            let mut entries = 0;
+            let (mut entries, mut encoded) = (0, Encoded::default());
             index.save(volume.view(), &mut |entry, target| {
                 entries += 1;
                 volume.show_life(entries)?;
-                let encoded = encode(entry)?;
+                encode(entry, &mut encoded)?;
                 log.append(region, segments, (&encoded, target), Reserve::Use, chain)
             })
         });
@@ -622,6 +627,7 @@ impl Current {
     }
 
     /// Makes sure that the branch has a log of its own.
+    #[inline(never)]
     fn start_log<P: Platform>(&mut self, volume: &Volume<P>, reserve: Reserve) -> Result<()> {
         let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
         let base = Base { chain: self.source.chain.as_ref(), next_ino: self.index.next_ino() };

@@ -44,7 +44,7 @@ pub(crate) fn run(subject: &Subject, branch: &BranchName, json: bool) -> Result<
     let about = || ToolError::about(format!("branch '{branch}'"));
     let mut documents = Vec::new();
     let mut failed = None;
-    let emit = &mut |at: RegionOffset, entry: &LogEntry| match document(&volume, at, entry) {
+    let emit = &mut |at: RegionOffset, entry: &LogEntry<'_>| match document(&volume, at, entry) {
         Ok(document) => {
             documents.push(document);
             true
@@ -71,9 +71,9 @@ pub(crate) fn run(subject: &Subject, branch: &BranchName, json: bool) -> Result<
 fn document(
     volume: &Volume<StdPlatform>,
     at: RegionOffset,
-    entry: &LogEntry,
+    entry: &LogEntry<'_>,
 ) -> daxfs::Result<Document> {
-    let text = |name: &Name| Printable(name.as_bytes()).to_string();
+    let text = |name: &Name<'_>| Printable(name.as_bytes()).to_string();
     let operation = match &entry.operation {
         LogOperation::Write { offset, len, source } => {
             let (stored, data) = match source {

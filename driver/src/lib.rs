@@ -72,7 +72,7 @@ pub use log::entry::{
     WriteSource, MAX_FILE_SIZE,
 };
 pub use member::{Heartbeat, Identity, MemberInfo};
-pub use mount::{Info, LastLink, Mount, Pages, RenameMode, Seek, StatFs};
+pub use mount::{Changing, Info, LastLink, Looking, Mount, Pages, RenameMode, Seek, StatFs};
 pub use options::{parse_number, parse_size, Access, MountOptions, ParsedOptions};
 pub use platform::{Lock, Platform};
 pub use region::{Backing, MappedRange, Persistence, Region, SharedSlice, SharedSliceMut};

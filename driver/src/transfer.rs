@@ -36,6 +36,16 @@ pub trait Sink<B: Backing> {
 
 /// Where bytes that are written come from.
 pub trait Source<B: Backing> {
+    /// Whether it is still to be written where it was to be. Asked first, with the lock held; an error ends
+    /// the writing before anything is done.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the caller is to be told.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Bytes that are left to write.
     fn left(&self) -> u64;
 

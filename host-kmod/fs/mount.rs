@@ -20,7 +20,7 @@ use vfs::file::{Argument, File, Seek};
 use vfs::inode::Inode;
 use vfs::mapping::{Mapped, Place};
 use vfs::memory::{Frames, MemoryRange, Refused};
-use vfs::namei::{New, Rename};
+use vfs::namei::{Made, New, Rename};
 use vfs::readdir::{Entries, Entry};
 use vfs::super_block::{Statistics, SuperBlock};
 use vfs::sync::RwSemaphore;
@@ -87,20 +87,20 @@ impl Daxfs {
         }
     }
 
-    /// The engine's number of an inode, unless it is one of a branch that the mount has left.
-    fn ino(&self, inode: &Inode<Self>) -> Result<Ino> {
+    /// The engine's number of an inode, unless it is one of a branch that the mount has left. With the
+    /// engine's lock held, this does not change.
+    fn ino(&self, inode: &Inode<Self>) -> daxfs::Result<Ino> {
         match inode.generation() {
             0 => {}
             life if life == self.shared.life() as u32 => {}
-            _ => return Err(ESTALE),
+            _ => return Err(daxfs::Error::Stale),
         }
         Ok(Ino::new(inode.ino()))
     }
 
-    /// The same, of an open file.
-    fn open(&self, file: &File<'_, Self>) -> Result<Ino> {
-        self.check(file).errno()?;
-        Ok(Ino::new(file.inode().ino()))
+    /// The engine's number of an open file's inode, which [`Self::check`] is to be asked about.
+    fn open(file: &File<'_, Self>) -> Ino {
+        Ino::new(file.inode().ino())
     }
 
     /// Whether an open file is one of the branch that the mount is on. With the engine's lock held, this
@@ -305,8 +305,12 @@ impl FileSystem for Daxfs {
 
     fn lookup(dir: &Inode<Self>, name: &[u8]) -> Result<Option<Attributes>> {
         let fs = dir.super_block().data();
-        match fs.engine.lookup(fs.ino(dir)?, name) {
-            Ok(found) => Ok(Some(fs.told(&found))),
+        let found = fs.engine.looking(|look| {
+            let found = look.lookup(fs.ino(dir)?, name)?;
+            Ok(fs.told(&found))
+        });
+        match found {
+            Ok(found) => Ok(Some(found)),
             Err(daxfs::Error::NotFound) => Ok(None),
             Err(error) => Err(errno(&error)),
         }
@@ -314,7 +318,11 @@ impl FileSystem for Daxfs {
 
     fn attributes(inode: &Inode<Self>) -> Result<Attributes> {
         let fs = inode.super_block().data();
-        fs.engine.getattr(fs.ino(inode)?).map(|found| fs.told(&found)).errno()
+        let told = fs.engine.looking(|look| {
+            let found = look.getattr(fs.ino(inode)?)?;
+            Ok(fs.told(&found))
+        });
+        told.errno()
     }
 
     fn set_attributes(inode: &Inode<Self>, changes: &Changes) -> Result<Attributes> {
@@ -328,34 +336,58 @@ impl FileSystem for Daxfs {
             atime: changes.atime.map(time),
             mtime: changes.mtime.map(time),
         };
-        fs.engine.setattr(fs.ino(inode)?, &changes).map(|now| fs.told(&now)).errno()
+        let told = fs.engine.changing(|change| {
+            let now = change.setattr(fs.ino(inode)?, &changes)?;
+            Ok(fs.told(&now))
+        });
+        told.errno()
     }
 
-    fn create(dir: &Inode<Self>, name: &[u8], new: &New) -> Result<Attributes> {
+    fn create(dir: &Inode<Self>, name: &[u8], new: &New) -> Result<Made> {
         let fs = dir.super_block().data();
         let new = NewInode { mode: new.mode, uid: new.uid, gid: new.gid, rdev: new.rdev };
-        fs.engine.create(fs.ino(dir)?, name, &new).map(|made| fs.told(&made)).errno()
+        let made = fs.engine.changing(|change| {
+            let dir = fs.ino(dir)?;
+            let made = change.create(dir, name, &new)?;
+            Ok(Made { inode: fs.told(&made), dir: fs.told(&change.look().getattr(dir)?) })
+        });
+        made.errno()
     }
 
-    fn symlink(dir: &Inode<Self>, name: &[u8], target: &[u8], new: &New) -> Result<Attributes> {
+    fn symlink(dir: &Inode<Self>, name: &[u8], target: &[u8], new: &New) -> Result<Made> {
         let fs = dir.super_block().data();
-        let made = fs.engine.symlink(fs.ino(dir)?, name, target, new.uid, new.gid);
-        made.map(|made| fs.told(&made)).errno()
+        let made = fs.engine.changing(|change| {
+            let dir = fs.ino(dir)?;
+            let made = change.symlink(dir, name, target, (new.uid, new.gid))?;
+            Ok(Made { inode: fs.told(&made), dir: fs.told(&change.look().getattr(dir)?) })
+        });
+        made.errno()
     }
 
     fn read_link(inode: &Inode<Self>, into: &mut [u8]) -> Result<usize> {
         let fs = inode.super_block().data();
-        fs.engine.readlink(fs.ino(inode)?, into).errno()
+        fs.engine.looking(|look| look.readlink(fs.ino(inode)?, into)).errno()
     }
 
-    fn unlink(dir: &Inode<Self>, name: &[u8]) -> Result {
+    fn unlink(dir: &Inode<Self>, name: &[u8]) -> Result<Made> {
         let fs = dir.super_block().data();
-        fs.engine.unlink(fs.ino(dir)?, name).errno()
+        let removed = fs.engine.changing(|change| {
+            let dir = fs.ino(dir)?;
+            let removed = change.unlink(dir, name)?;
+            let look = change.look();
+            Ok(Made { inode: fs.told(&look.getattr(removed)?), dir: fs.told(&look.getattr(dir)?) })
+        });
+        removed.errno()
     }
 
-    fn rmdir(dir: &Inode<Self>, name: &[u8]) -> Result {
+    fn rmdir(dir: &Inode<Self>, name: &[u8]) -> Result<Attributes> {
         let fs = dir.super_block().data();
-        fs.engine.rmdir(fs.ino(dir)?, name).errno()
+        let removed = fs.engine.changing(|change| {
+            let dir = fs.ino(dir)?;
+            change.rmdir(dir, name)?;
+            Ok(fs.told(&change.look().getattr(dir)?))
+        });
+        removed.errno()
     }
 
     fn rename(
@@ -371,7 +403,11 @@ impl FileSystem for Daxfs {
             Rename::NoReplace => RenameMode::NoReplace,
             Rename::Exchange => RenameMode::Exchange,
         };
-        fs.engine.rename(fs.ino(from)?, old, fs.ino(to)?, new, mode).errno()
+        let renamed = fs.engine.changing(|change| {
+            let (from, to) = (fs.ino(from)?, fs.ino(to)?);
+            change.rename((from, old), (to, new), mode)
+        });
+        renamed.errno()
     }
 
     fn list(dir: &Inode<Self>, cookie: u64, entries: &mut Entries) -> Result {
@@ -384,7 +420,7 @@ impl FileSystem for Daxfs {
                 next: entry.next,
             })
         };
-        fs.engine.readdir(fs.ino(dir)?, cookie, &mut push).errno()
+        fs.engine.looking(|look| look.readdir(fs.ino(dir)?, cookie, &mut push)).errno()
     }
 
     fn evict(inode: &Inode<Self>) {
@@ -392,16 +428,17 @@ impl FileSystem for Daxfs {
             return;
         }
         let fs = inode.super_block().data();
-        if let Ok(ino) = fs.ino(inode) {
-            // If it cannot be done, the next owner of the branch does it.
-            let _ = fs.engine.forget(ino);
-        }
+        // If it cannot be done, the next owner of the branch does it.
+        let _ = fs.engine.forget(Ino::new(inode.ino()), || fs.ino(inode).map(|_| ()));
     }
 
     fn read(file: &File<'_, Self>, offset: u64, len: u64, to: &mut Destination<'_>) -> Result<u64> {
         let fs = file.inode().super_block().data();
-        let mut to = Reader { to, check: || fs.check(file) };
-        fs.engine.read_to(fs.open(file)?, offset, len, &mut to).errno()
+        let read = fs.engine.looking(|look| {
+            fs.check(file)?;
+            look.read_to(Self::open(file), offset, len, &mut Reader(to))
+        });
+        read.errno()
     }
 
     fn write(
@@ -411,23 +448,26 @@ impl FileSystem for Daxfs {
     ) -> Result<(u64, Attributes)> {
         let fs = file.inode().super_block().data();
         let mut from = Writer { from, check: || fs.check(file) };
-        let written = fs.engine.write_from(fs.open(file)?, offset, &mut from);
+        let written = fs.engine.write_from(Self::open(file), offset, &mut from);
         written.map(|(count, now)| (count, fs.told(&now))).errno()
     }
 
     fn allocate(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes> {
         let fs = file.inode().super_block().data();
-        fs.engine.allocate(fs.open(file)?, offset, len).map(|now| fs.told(&now)).errno()
+        let now = fs.engine.allocate(Self::open(file), offset, len, &|| fs.check(file));
+        now.map(|now| fs.told(&now)).errno()
     }
 
     fn zero(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes> {
         let fs = file.inode().super_block().data();
-        fs.engine.zero(fs.open(file)?, offset, len).map(|now| fs.told(&now)).errno()
+        let now = fs.engine.zero(Self::open(file), offset, len, &|| fs.check(file));
+        now.map(|now| fs.told(&now)).errno()
     }
 
     fn punch(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes> {
         let fs = file.inode().super_block().data();
-        fs.engine.punch(fs.open(file)?, offset, len).map(|now| fs.told(&now)).errno()
+        let now = fs.engine.punch(Self::open(file), offset, len, &|| fs.check(file));
+        now.map(|now| fs.told(&now)).errno()
     }
 
     fn seek(file: &File<'_, Self>, offset: u64, wanted: Seek) -> Result<Option<u64>> {
@@ -436,7 +476,11 @@ impl FileSystem for Daxfs {
             Seek::Data => daxfs::Seek::Data,
             Seek::Hole => daxfs::Seek::Hole,
         };
-        fs.engine.seek(fs.open(file)?, offset, wanted).errno()
+        let found = fs.engine.looking(|look| {
+            fs.check(file)?;
+            look.seek(Self::open(file), offset, wanted)
+        });
+        found.errno()
     }
 
     fn mapped(this: &Self) -> &Mapped {
@@ -445,37 +489,45 @@ impl FileSystem for Daxfs {
 
     fn locate(file: &File<'_, Self>, page: u64, most: u64, map: &mut dyn FnMut(Place)) -> Result {
         let fs = file.inode().super_block().data();
-        let located = fs.engine.with_pages(fs.open(file)?, page, most, |pages| {
-            fs.check(file).errno()?;
-            map(match pages {
-                Pages::At { at, pages } => Place::Frames(fs.range().frames(at.get(), pages)?),
-                Pages::Hole { .. } => Place::Hole,
-                Pages::Pieces => Place::Pieces,
-                Pages::End => return Err(EFAULT),
-            });
-            Ok(())
+        let located = fs.engine.looking(|look| {
+            fs.check(file)?;
+            look.with_pages(Self::open(file), page, most, |pages| {
+                map(match pages {
+                    Pages::At { at, pages } => Place::Frames(fs.range().frames(at.get(), pages)?),
+                    Pages::Hole { .. } => Place::Hole,
+                    Pages::Pieces => Place::Pieces,
+                    Pages::End => return Err(EFAULT),
+                });
+                Ok(())
+            })
         });
         located.errno()?
     }
 
     fn own(file: &File<'_, Self>, page: u64, map: &mut dyn FnMut(Frames)) -> Result {
         let fs = file.inode().super_block().data();
-        let owned = fs.engine.own_page(fs.open(file)?, page, |at| {
-            fs.check(file).errno()?;
-            fs.range().frames(at.get(), 1).map(map)
-        });
+        let owned = fs.engine.own_page(
+            Self::open(file),
+            page,
+            || fs.check(file),
+            |at| fs.range().frames(at.get(), 1).map(map),
+        );
         owned.errno()?
     }
 
     fn stored(file: &File<'_, Self>) -> Result {
         let fs = file.inode().super_block().data();
-        fs.engine.stored(fs.open(file)?).errno()
+        fs.engine.stored(Self::open(file), || fs.check(file)).errno()
     }
 
     fn read_page(file: &File<'_, Self>, page: u64, into: &mut [u8]) -> Result {
         let fs = file.inode().super_block().data();
         let offset = page.checked_mul(PAGE).ok_or(EFAULT)?;
-        let read = fs.engine.read(fs.open(file)?, offset, into).errno()?;
+        let read = fs.engine.looking(|look| {
+            fs.check(file)?;
+            look.read(Self::open(file), offset, into)
+        });
+        let read = read.errno()?;
         if read == 0 {
             return Err(EFAULT);
         }

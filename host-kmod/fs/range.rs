@@ -90,45 +90,41 @@ unsafe impl Backing for LinuxRange {
     }
 }
 
-/// A process that reads. The engine's lock is held when it gets something: whether the file is still one
-/// of the branch that the mount is on, as `check` tells, cannot change then.
-pub(crate) struct Reader<'a, 'd, F> {
-    pub(crate) to: &'a mut Destination<'d>,
-    pub(crate) check: F,
-}
+/// A process that reads.
+pub(crate) struct Reader<'a, 'd>(pub(crate) &'a mut Destination<'d>);
 
-impl<F: Fn() -> daxfs::Result<()>> Sink<LinuxRange> for Reader<'_, '_, F> {
+impl Sink<LinuxRange> for Reader<'_, '_> {
     fn put(&mut self, bytes: SharedSlice<'_, LinuxRange>) -> daxfs::Result<u64> {
-        (self.check)()?;
         let Some(from) = bytes.as_ptr() else { return Ok(0) };
         // SAFETY: the engine has checked that so many bytes are in the range, which is mapped.
-        Ok(unsafe { self.to.put(from, bytes.len() as usize) } as u64)
+        Ok(unsafe { self.0.put(from, bytes.len() as usize) } as u64)
     }
 
     fn put_private(&mut self, bytes: &[u8]) -> daxfs::Result<u64> {
-        (self.check)()?;
-        Ok(self.to.put_slice(bytes) as u64)
+        Ok(self.0.put_slice(bytes) as u64)
     }
 
     fn put_zeros(&mut self, len: u64) -> daxfs::Result<u64> {
-        (self.check)()?;
-        Ok(self.to.put_zeros(len as usize) as u64)
+        Ok(self.0.put_zeros(len as usize) as u64)
     }
 }
 
-/// A process that writes; as [`Reader`].
+/// A process that writes, as long as `check` says so.
 pub(crate) struct Writer<'a, 's, F> {
     pub(crate) from: &'a mut Source<'s>,
     pub(crate) check: F,
 }
 
 impl<F: Fn() -> daxfs::Result<()>> daxfs::Source<LinuxRange> for Writer<'_, '_, F> {
+    fn check(&self) -> daxfs::Result<()> {
+        (self.check)()
+    }
+
     fn left(&self) -> u64 {
         self.from.len() as u64
     }
 
     fn take(&mut self, into: SharedSliceMut<'_, LinuxRange>) -> daxfs::Result<u64> {
-        (self.check)()?;
         let Some(to) = into.as_mut_ptr() else { return Ok(0) };
         // SAFETY: the engine has checked that so many bytes are in the range, which is mapped, and
         // gives them to be written to.

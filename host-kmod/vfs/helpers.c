@@ -141,16 +141,22 @@ HELPER void daxfs_kstatfs(struct kstatfs *buf, u32 magic, u64 fsid, u64 block_si
 
 HELPER uid_t daxfs_i_uid(struct inode *inode)
 {
-	return i_uid_read(inode);
+	return i_user_ns(inode) == &init_user_ns ? __kuid_val(inode->i_uid) : i_uid_read(inode);
 }
 
 HELPER gid_t daxfs_i_gid(struct inode *inode)
 {
-	return i_gid_read(inode);
+	return i_user_ns(inode) == &init_user_ns ? __kgid_val(inode->i_gid) : i_gid_read(inode);
 }
 
 HELPER void daxfs_i_set_owner(struct inode *inode, uid_t uid, gid_t gid)
 {
+	/* Only who is mighty in the initial name space mounts; there numbers map to themselves. */
+	if (i_user_ns(inode) == &init_user_ns) {
+		inode->i_uid = KUIDT_INIT(uid);
+		inode->i_gid = KGIDT_INIT(gid);
+		return;
+	}
 	i_uid_write(inode, uid);
 	i_gid_write(inode, gid);
 }

@@ -272,6 +272,14 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
+    /// Copies the attributes that an operation on a directory has left, which are older than what was
+    /// copied since `known`, if anything was: then they are read again.
+    pub(crate) fn changed(&self, known: Known, new: &Attributes) {
+        if !self.is(new) || !self.replace(known, known.0, new) {
+            self.update_from_file_system();
+        }
+    }
+
     /// Reads the attributes again, after an operation on a directory.
     pub(crate) fn update_from_file_system(&self) {
         loop {

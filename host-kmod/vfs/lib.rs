@@ -66,7 +66,7 @@ use kernel::str::CStr;
 use kernel::sync::Arc;
 use mapping::{Mapped, Place};
 use memory::Frames;
-use namei::{New, Rename};
+use namei::{Made, New, Rename};
 use readdir::Entries;
 use super_block::{Statistics, SuperBlock};
 use uio::{Destination, Source};
@@ -135,15 +135,15 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// Changes attributes; says what they are then.
     fn set_attributes(inode: &Inode<Self>, changes: &Changes) -> Result<Attributes>;
     /// Makes a file, a directory or a special file.
-    fn create(dir: &Inode<Self>, name: &[u8], new: &New) -> Result<Attributes>;
+    fn create(dir: &Inode<Self>, name: &[u8], new: &New) -> Result<Made>;
     /// Makes a symbolic link.
-    fn symlink(dir: &Inode<Self>, name: &[u8], target: &[u8], new: &New) -> Result<Attributes>;
+    fn symlink(dir: &Inode<Self>, name: &[u8], target: &[u8], new: &New) -> Result<Made>;
     /// The target of a symbolic link, copied into `into`; its length.
     fn read_link(inode: &Inode<Self>, into: &mut [u8]) -> Result<usize>;
     /// Removes a name of anything but a directory.
-    fn unlink(dir: &Inode<Self>, name: &[u8]) -> Result;
-    /// Removes an empty directory.
-    fn rmdir(dir: &Inode<Self>, name: &[u8]) -> Result;
+    fn unlink(dir: &Inode<Self>, name: &[u8]) -> Result<Made>;
+    /// Removes an empty directory; says what its parent is then.
+    fn rmdir(dir: &Inode<Self>, name: &[u8]) -> Result<Attributes>;
     /// Moves a name.
     fn rename(from: &Inode<Self>, old: &[u8], to: &Inode<Self>, new: &[u8], mode: Rename)
         -> Result;

@@ -30,6 +30,14 @@ pub struct New {
     pub rdev: u32,
 }
 
+/// What an operation on a name has left: the inode that has got or lost it, and its directory.
+pub struct Made {
+    /// The inode.
+    pub inode: Attributes,
+    /// The directory.
+    pub dir: Attributes,
+}
+
 /// What renaming does with a name that exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Rename {
@@ -121,7 +129,7 @@ impl<T: FileSystem> Operations<T> {
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
         mode: u32,
-        make: impl FnOnce(&Inode<T>, &[u8], &New) -> Result<Attributes>,
+        make: impl FnOnce(&Inode<T>, &[u8], &New) -> Result<Made>,
     ) -> Result {
         // SAFETY: the caller's condition.
         let parent = unsafe { Inode::<T>::from_raw(dir) };
@@ -138,16 +146,16 @@ impl<T: FileSystem> Operations<T> {
         let new = New { mode: inode.mode(), uid, gid, rdev: 0 };
         // SAFETY: the directory is locked: the name stays.
         let name = unsafe { dentry::name(dentry) };
-        let epoch = T::epoch(parent.super_block());
+        let (epoch, known) = (T::epoch(parent.super_block()), parent.known());
         let made = make(parent, name, &new)?;
         // SAFETY: a fresh inode is this thread's.
-        unsafe { (*raw).i_ino = made.ino };
+        unsafe { (*raw).i_ino = made.inode.ino };
         // SAFETY: as above.
-        unsafe { (*raw).i_generation = made.generation };
-        inode.fill(&made, epoch);
+        unsafe { (*raw).i_generation = made.inode.generation };
+        inode.fill(&made.inode, epoch);
         // SAFETY: it has its number.
         unsafe { helpers::daxfs_i_hash(raw) };
-        parent.update_from_file_system();
+        parent.changed(known, &made.dir);
         // SAFETY: the dentry is negative, the directory locked; it takes the reference.
         unsafe { bindings::d_instantiate(dentry, Inode::into_raw(inode)) };
         Ok(())
@@ -244,10 +252,11 @@ impl<T: FileSystem> Operations<T> {
             let dir = unsafe { Inode::<T>::from_raw(dir) };
             // SAFETY: a positive dentry holds its inode.
             let inode = unsafe { Inode::<T>::from_raw((*dentry).d_inode) };
+            let (inode_known, dir_known) = (inode.known(), dir.known());
             // SAFETY: the directory is locked: the name stays.
-            T::unlink(dir, unsafe { dentry::name(dentry) })?;
-            Self::removed(inode);
-            dir.update_from_file_system();
+            let removed = T::unlink(dir, unsafe { dentry::name(dentry) })?;
+            inode.changed(inode_known, &removed.inode);
+            dir.changed(dir_known, &removed.dir);
             Ok(0)
         })
     }
@@ -263,10 +272,11 @@ impl<T: FileSystem> Operations<T> {
             let dir = unsafe { Inode::<T>::from_raw(dir) };
             // SAFETY: a positive dentry holds its inode.
             let inode = unsafe { Inode::<T>::from_raw((*dentry).d_inode) };
+            let known = dir.known();
             // SAFETY: the directory is locked: the name stays.
-            T::rmdir(dir, unsafe { dentry::name(dentry) })?;
+            let now = T::rmdir(dir, unsafe { dentry::name(dentry) })?;
             Self::removed(inode);
-            dir.update_from_file_system();
+            dir.changed(known, &now);
             Ok(0)
         })
     }

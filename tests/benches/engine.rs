@@ -12,8 +12,8 @@ use criterion::{
 };
 use daxfs::std_platform::{MappedFile, StdPlatform};
 use daxfs::{
-    Access, BranchName, Ino, Mount, MountOptions, NewInode, Region, RegionOffset, SetAttributes,
-    Timestamp, validate,
+    Access, BranchName, Ino, LogEntry, Mount, MountOptions, NewInode, Region, RegionOffset,
+    SetAttributes, Timestamp, validate,
 };
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -324,7 +324,7 @@ fn replay(
     mount.unmount().unwrap();
     let mut entries = 0;
     let volume = daxfs::Volume::open(StdPlatform, image.region()).unwrap();
-    let mut count = |_: RegionOffset, _: &_| {
+    let mut count = |_: RegionOffset, _: &LogEntry<'_>| {
         entries += 1;
         true
     };

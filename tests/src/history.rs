@@ -91,7 +91,7 @@ fn operations(mount: &TestMount, prefix: &str) -> daxfs::Result<()> {
     ] {
         mount.setattr(file, &changes)?;
     }
-    mount.punch(file, 0, 4096)?;
+    mount.punch(file, 0, 4096, &|| Ok(()))?;
     mount.rename(root, &named("file"), dir, &named("moved"), RenameMode::NoReplace)?;
     mount.rename(root, &named("link"), dir, &named("moved"), RenameMode::Exchange)?;
     mount.rename(dir, &named("device"), dir, &named("fifo"), RenameMode::Replace)?;

@@ -178,7 +178,7 @@ impl Operation {
                 set(path, SetAttributes { size: Some(*size as u64), ..Default::default() })
             }
             Self::Punch(path, (offset, len)) => {
-                mount.punch(find(path)?, *offset as u64, *len as u64).map(|_| ())
+                mount.punch(find(path)?, *offset as u64, *len as u64, &|| Ok(())).map(|_| ())
             }
             Self::Chmod(path, mode) => {
                 set(path, SetAttributes { mode: Some(*mode), ..Default::default() })

@@ -60,7 +60,7 @@ fn allocated_holes_are_zeros_that_can_be_written_to_when_nothing_is_left() {
     let world = World::new();
     let ino = world.file(b"sparse");
     world.mount.write(ino, 5 * PAGE, b"stored").unwrap();
-    let now = world.mount.allocate(ino, PAGE + 1, 8 * PAGE).unwrap();
+    let now = world.mount.allocate(ino, PAGE + 1, 8 * PAGE, &|| Ok(())).unwrap();
     assert_eq!(now.size, 9 * PAGE + 1);
     assert_eq!(now.blocks, 9 * PAGE / 512, "the first page stays a hole");
     assert_eq!(world.mount.seek(ino, 0, Seek::Data).unwrap(), Some(PAGE));
@@ -81,10 +81,13 @@ fn what_cannot_be_allocated_leaves_the_size_as_it_was() {
     let world = World::new();
     let ino = world.file(b"big");
     world.mount.write(ino, 0, b"stored").unwrap();
-    let error = world.mount.allocate(ino, 0, 1 << 30).unwrap_err();
+    let error = world.mount.allocate(ino, 0, 1 << 30, &|| Ok(())).unwrap_err();
     assert_eq!(error.errno(), Errno::ENOSPC);
     assert_eq!(world.content(ino), b"stored");
-    assert_eq!(world.mount.allocate(ino, 1, u64::MAX).unwrap_err().errno(), Errno::EFBIG);
+    assert_eq!(
+        world.mount.allocate(ino, 1, u64::MAX, &|| Ok(())).unwrap_err().errno(),
+        Errno::EFBIG
+    );
     assert_eq!(world.again().content(ino), b"stored");
 }
 
@@ -93,14 +96,14 @@ fn zeroing_replaces_data_and_leaves_holes_and_the_size() {
     let world = World::new();
     let ino = world.file(b"file");
     world.mount.write(ino, 4 * PAGE, &[5; 3 * PAGE as usize]).unwrap();
-    let now = world.mount.zero(ino, 10, 5 * PAGE).unwrap();
+    let now = world.mount.zero(ino, 10, 5 * PAGE, &|| Ok(())).unwrap();
     assert_eq!((now.size, now.blocks), (7 * PAGE, 3 * PAGE / 512));
     let mut expected = vec![0; 5 * PAGE as usize + 10];
     expected.resize(7 * PAGE as usize, 5);
     assert_eq!(world.content(ino), expected);
     // Far behind the end, and across it.
-    world.mount.zero(ino, 1 << 40, PAGE).unwrap();
-    let now = world.mount.zero(ino, 6 * PAGE, u64::MAX).unwrap();
+    world.mount.zero(ino, 1 << 40, PAGE, &|| Ok(())).unwrap();
+    let now = world.mount.zero(ino, 6 * PAGE, u64::MAX, &|| Ok(())).unwrap();
     assert_eq!(now.size, 7 * PAGE);
     expected[6 * PAGE as usize..].fill(0);
     assert_eq!(world.content(ino), expected);
@@ -109,7 +112,7 @@ fn zeroing_replaces_data_and_leaves_holes_and_the_size() {
     let base = Ino::new(ino::DIR_FILE);
     let mut content = world.content(base);
     assert!(content.len() > PAGE as usize + 8 && content.iter().any(|&byte| byte != 0));
-    world.mount.zero(base, 3, PAGE).unwrap();
+    world.mount.zero(base, 3, PAGE, &|| Ok(())).unwrap();
     content[3..PAGE as usize + 3].fill(0);
     assert_eq!(world.content(base), content);
     let world = world.again();
@@ -140,7 +143,7 @@ fn a_hole_gives_the_space_of_its_pages_back() {
     let (full, blocks) = (free(&world), world.mount.getattr(ino).unwrap().blocks);
     // Pages 1 to 89, and parts of the pages before and behind.
     let hole = 100..90 * PAGE as usize + 50;
-    let told = world.mount.punch(ino, hole.start as u64, hole.len() as u64).unwrap();
+    let told = world.mount.punch(ino, hole.start as u64, hole.len() as u64, &|| Ok(())).unwrap();
     wanted[hole].fill(0);
     assert_eq!((told.size, told.blocks), (100 * PAGE, blocks - 89 * 8));
     assert_eq!(world.content(ino), wanted);
@@ -164,14 +167,14 @@ fn a_hole_hides_what_the_base_has_there() {
     let mut wanted = world.content(ino);
     let size = wanted.len() as u64;
     assert!(size > 2 * PAGE);
-    world.mount.punch(ino, 4000, size).unwrap();
+    world.mount.punch(ino, 4000, size, &|| Ok(())).unwrap();
     wanted[4000..].fill(0);
     assert_eq!(world.content(ino), wanted);
     assert_eq!(world.mount.seek(ino, 0, Seek::Hole).unwrap(), Some(PAGE));
     // The first page was copied, and nothing else.
     assert_eq!(world.mount.getattr(ino).unwrap().blocks, PAGE / 512);
     let world = world.again();
-    world.mount.punch(ino, 10, 20).unwrap();
+    world.mount.punch(ino, 10, 20, &|| Ok(())).unwrap();
     wanted[10..30].fill(0);
     assert_eq!(world.again().content(ino), wanted);
 }
@@ -182,7 +185,7 @@ fn a_hole_can_be_made_when_nothing_is_left() {
     let ino = world.file(b"file");
     world.mount.write(ino, 0, &[5; 40 * PAGE as usize]).unwrap();
     world.fill();
-    world.mount.punch(ino, PAGE, 30 * PAGE).unwrap();
+    world.mount.punch(ino, PAGE, 30 * PAGE, &|| Ok(())).unwrap();
     let mut wanted = vec![5; 40 * PAGE as usize];
     wanted[PAGE as usize..31 * PAGE as usize].fill(0);
     assert_eq!(world.content(ino), wanted);
@@ -199,8 +202,8 @@ fn a_file_that_was_stored_to_through_a_mapping_is_modified() {
     let ino = world.file(b"file");
     world.mount.write(ino, 0, &[1; PAGE as usize]).unwrap();
     let before = world.mount.getattr(ino).unwrap();
-    world.mount.own_page(ino, 0, |_| ()).unwrap();
-    world.mount.stored(ino).unwrap();
+    world.mount.own_page(ino, 0, || Ok(()), |_| ()).unwrap();
+    world.mount.stored(ino, || Ok(())).unwrap();
     let now = world.mount.getattr(ino).unwrap();
     assert!(now.mtime > before.mtime && now.ctime > before.ctime, "{now:?}");
     // Also for those who come later, though no entry of the log was written for the store itself.

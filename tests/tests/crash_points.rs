@@ -571,7 +571,7 @@ fn removal_and_truncation_happen_or_do_not() {
     let punch = |mount: &TestMount| {
         let ino = mount.lookup(Ino::ROOT, b"data").unwrap().ino;
         // Whole pages: one entry.
-        mount.punch(ino, 8192, 500 * 1024).unwrap();
+        mount.punch(ino, 8192, 500 * 1024, &|| Ok(())).unwrap();
     };
     cut_everywhere("punch", None, prepare, punch, NEVER);
 }

@@ -1,5 +1,6 @@
 //! What a log entry does to the index.
 
+use super::content::check_mapped;
 use super::inode::{Content, Inode};
 use super::pages::{PageRef, Replaced};
 use super::{Index, Removed, View};
@@ -155,7 +156,7 @@ impl Index {
         if end - page == 1 {
             let new = PageRef::at(at)?;
             let old = self.pages.set(pages, page, new)?;
-            super::check_mapped(view, self.pages.mapped())?;
+            check_mapped(view, self.pages.mapped())?;
             if let Some(space) = space {
                 replace(space, new, old);
             }
@@ -165,7 +166,7 @@ impl Index {
         let mut replaced = Replaced::default();
         while page < end {
             self.pages.set_run(pages, page, end - page, at, &mut replaced)?;
-            super::check_mapped(view, self.pages.mapped())?;
+            check_mapped(view, self.pages.mapped())?;
             let count = replaced.iter().len() as u64;
             if let Some(space) = space.as_deref_mut() {
                 take_place(space, at, &replaced)?;

@@ -82,6 +82,12 @@ impl Directory {
         base.saturating_sub(self.hidden).saturating_add(changed as u64)
     }
 
+    /// Whether any entry of the base is hidden.
+    #[must_use]
+    pub const fn hides(&self) -> bool {
+        self.hidden > 0
+    }
+
     /// Takes an entry off the list. The places of those that are gone go when they are the most, so
     /// that this costs little, however long the list is.
     fn delist(&mut self, sequence: u64) {

@@ -61,11 +61,6 @@ impl PageRef {
             Some(Self::Private(slot & !Self::PRIVATE))
         }
     }
-
-    /// Whether `next` is the page that follows this one in the range.
-    const fn followed_by(self, next: Self) -> bool {
-        matches!((self, next), (Self::Region(a), Self::Region(b)) if a + 1 == b)
-    }
 }
 
 type Node = [u32; FANOUT];
@@ -151,22 +146,28 @@ impl PageArena {
     /// follow it in the range.
     #[must_use]
     pub fn run(&self, map: &PageMap, page: u64, max: u64) -> Option<(PageRef, u64)> {
-        let first = self.get(map, page)?;
         if map.height == 0 {
-            return Some((first, 1));
+            return self.get(map, page).map(|first| (first, 1));
         }
-        let mut last = first;
+        let mut slots = self.leaf(map, page)?.get(slot_of(page, 0)..)?.iter();
+        let start = *slots.next()?;
+        let first = PageRef::from_slot(start)?;
         let mut count = 1;
-        // Leaf by leaf.
-        'leaves: while count < max {
-            let Some(next) = page.checked_add(count) else { break };
-            let Some(leaf) = self.leaf(map, next) else { break };
-            for &slot in leaf.iter().skip(slot_of(next, 0)) {
-                match PageRef::from_slot(slot) {
-                    Some(next) if last.followed_by(next) && count < max => last = next,
-                    _ => break 'leaves,
+        if matches!(first, PageRef::Private(_)) {
+            return Some((first, count));
+        }
+        while count < max {
+            match slots.next() {
+                // The references of neighbours in the range are, too.
+                Some(&slot) if slot == start + count as u32 && slot & PageRef::PRIVATE == 0 => {
+                    count += 1;
                 }
-                count += 1;
+                Some(_) => break,
+                // The next leaf.
+                None => match page.checked_add(count).and_then(|next| self.leaf(map, next)) {
+                    Some(leaf) => slots = leaf.iter(),
+                    None => break,
+                },
             }
         }
         Some((first, count))

@@ -12,10 +12,12 @@
 //! - A base inode lost its place in the base exactly if it was deleted or put somewhere else.
 //! - Every changed directory leads to the root.
 
+use super::content::check_mapped;
 use super::inode::{BaseContent, Content, Inode};
+use super::lookup::base_entry;
 use super::names::{Directory, Target};
 use super::pages::{PageMap, PageRef, Replaced};
-use super::{base_entry, base_inode, Index, View};
+use super::{base_inode, Index, View};
 use crate::error::{Error, Result};
 use crate::log::entry::{self, Entry, Name, NewInode, Operation, MAX_INO};
 use crate::region::Backing;
@@ -224,7 +226,7 @@ impl Index {
             if replaced.iter().any(|old| old.is_some()) {
                 return Err(corrupt("page stands twice in a snapshot", ino));
             }
-            super::check_mapped(view, self.pages.mapped())?;
+            check_mapped(view, self.pages.mapped())?;
             let count = replaced.iter().len() as u64;
             if let Some(space) = space.as_deref_mut() {
                 space.reference_run(at, count);

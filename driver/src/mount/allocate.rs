@@ -1,5 +1,8 @@
 //! Space for files ahead of time, zeros in the place of data, and holes.
 //!
+//! This can take long: the lock is let go after each step. Before each, with the lock held, the caller is
+//! asked whether the number still means the file that it means; its error ends the operation.
+//!
 //! The index cannot hide a piece out of the middle of what a file has from the base: there a hole is zeros
 //! that are stored.
 
@@ -20,6 +23,9 @@ use daxfs_format::{Ino, BLOCK_SIZE};
 /// Bytes that are zeroed at a time: how long the lock is held.
 const STEP: u64 = 1 << 20;
 
+/// What a caller is asked before each step.
+type Check<'c> = &'c dyn Fn() -> Result<()>;
+
 impl<P: Platform> Mount<P> {
     /// Makes the file at least `offset + len` bytes long, and gives every hole among those bytes space,
     /// so that writing there does not fail for want of it. What is stored stays. Says what the file is
@@ -30,22 +36,35 @@ impl<P: Platform> Mount<P> {
     /// # Errors
     ///
     /// As [`Self::write`]; the file has its old size then, but what got space keeps it.
-    pub fn allocate(&self, ino: Ino, offset: u64, len: u64) -> Result<Attributes> {
+    pub fn allocate(
+        &self,
+        ino: Ino,
+        offset: u64,
+        len: u64,
+        check: Check<'_>,
+    ) -> Result<Attributes> {
         let end = offset.checked_add(len).filter(|&end| end <= MAX_FILE_SIZE);
         let end = end.ok_or(Error::FileTooBig)?;
-        let size = self.getattr(ino)?.size;
         let resize = |size| Changes { size: Some(size), ..Changes::default() };
-        if end > size {
-            self.setattr(ino, &resize(end))?;
-        }
-        if let Err(error) = self.store_zeros(ino, offset, end, Seek::Hole) {
+        let size = self.changing(|change| {
+            check()?;
+            let size = change.look().getattr(ino)?.size;
+            if end > size {
+                change.setattr(ino, &resize(end))?;
+            }
+            Ok(size)
+        })?;
+        if let Err(error) = self.store_zeros(ino, offset..end, Seek::Hole, check) {
             if end > size {
                 // The first error is the one to tell.
-                let _ = self.setattr(ino, &resize(size));
+                let _ = self.changing(|change| {
+                    check()?;
+                    change.setattr(ino, &resize(size))
+                });
             }
             return Err(error);
         }
-        self.getattr(ino)
+        self.checked_getattr(ino, check)
     }
 
     /// Replaces what is stored of `len` bytes of a file from `offset` on by zeros; holes stay holes,
@@ -54,9 +73,9 @@ impl<P: Platform> Mount<P> {
     /// # Errors
     ///
     /// As [`Self::write`]; part of it may have been done.
-    pub fn zero(&self, ino: Ino, offset: u64, len: u64) -> Result<Attributes> {
-        self.store_zeros(ino, offset, offset.saturating_add(len), Seek::Data)?;
-        self.getattr(ino)
+    pub fn zero(&self, ino: Ino, offset: u64, len: u64, check: Check<'_>) -> Result<Attributes> {
+        self.store_zeros(ino, offset..offset.saturating_add(len), Seek::Data, check)?;
+        self.checked_getattr(ino, check)
     }
 
     /// Makes a hole of `len` bytes of a file from `offset` on: they are zeros, and the space of whole
@@ -65,13 +84,19 @@ impl<P: Platform> Mount<P> {
     /// # Errors
     ///
     /// As [`Self::write`]; part of it may have been done.
-    pub fn punch(&self, ino: Ino, offset: u64, len: u64) -> Result<Attributes> {
+    pub fn punch(&self, ino: Ino, offset: u64, len: u64, check: Check<'_>) -> Result<Attributes> {
         let end = offset.saturating_add(len);
-        let hole =
-            self.writing(|current, company| self.punch_pages(current, company, ino, offset..end))?;
-        self.store_zeros(ino, offset, hole.start.min(end), Seek::Data)?;
-        self.store_zeros(ino, hole.end, end, Seek::Data)?;
-        self.getattr(ino)
+        let hole = self.writing(|current, company| {
+            check()?;
+            self.punch_pages(current, company, ino, offset..end)
+        })?;
+        self.store_zeros(ino, offset..hole.start.min(end), Seek::Data, check)?;
+        self.store_zeros(ino, hole.end..end, Seek::Data, check)?;
+        self.checked_getattr(ino, check)
+    }
+
+    fn checked_getattr(&self, ino: Ino, check: Check<'_>) -> Result<Attributes> {
+        self.looking(|look| check().and_then(|()| look.getattr(ino)))
     }
 
     /// Takes out the whole pages of a range, or nothing where that cannot be; says which bytes that was.
@@ -104,11 +129,12 @@ impl<P: Platform> Mount<P> {
         Ok(offset..end)
     }
 
-    /// Stores zeros over all that is of the given kind between `from` and `end`, or the file's end.
-    fn store_zeros(&self, ino: Ino, from: u64, end: u64, kind: Seek) -> Result<()> {
-        let mut at = from;
+    /// Stores zeros over all that is of the given kind in a range, up to the file's end.
+    fn store_zeros(&self, ino: Ino, range: Range<u64>, kind: Seek, check: Check<'_>) -> Result<()> {
+        let Range { start: mut at, end } = range;
         while at < end {
             at = self.writing(|current, company| {
+                check()?;
                 let view = self.volume.view();
                 let left = end - at;
                 let (found, len) = match current.index.extent(view, ino, at, left.min(STEP))? {

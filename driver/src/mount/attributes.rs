@@ -1,5 +1,6 @@
 //! Attributes of inodes and of the filesystem.
 
+use super::locked::{Changing, Looking};
 use super::state::{Company, Current};
 use super::{Mount, State};
 use crate::error::{Error, Result};
@@ -36,6 +37,48 @@ pub struct StatFs {
     pub name_max: u32,
 }
 
+impl<P: Platform> Looking<'_, P> {
+    /// As [`Mount::getattr`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn getattr(&self, ino: Ino) -> Result<Attributes> {
+        self.current.index.attributes(self.mount.volume.view(), ino)
+    }
+
+    /// As [`Mount::readlink`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn readlink(&self, ino: Ino, into: &mut [u8]) -> Result<usize> {
+        self.current.index.symlink_target(self.mount.volume.view(), ino, into)
+    }
+}
+
+impl<P: Platform> Changing<'_, P> {
+    /// As [`Mount::setattr`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn setattr(&mut self, ino: Ino, changes: &Changes) -> Result<Attributes> {
+        let Self { mount, current, company } = self;
+        if let Some(size) = changes.size {
+            mount.resize(current, company, ino, size)?;
+        }
+        let mode = changes.mode.map(|mode| mode & PERMISSIONS);
+        let rest = Changes { size: None, mode, ..*changes };
+        if rest != Changes::default() {
+            let time = mount.volume.platform.now();
+            let entry = Entry { ino, time, operation: Operation::Setattr(rest) };
+            current.record(&mount.volume, company, &entry, TryVec::new(), Reserve::Keep)?;
+        }
+        self.look().getattr(ino)
+    }
+}
+
 impl<P: Platform> Mount<P> {
     /// What `stat` says about `ino`.
     ///
@@ -43,7 +86,7 @@ impl<P: Platform> Mount<P> {
     ///
     /// [`Error::Stale`], [`Error::Corrupt`].
     pub fn getattr(&self, ino: Ino) -> Result<Attributes> {
-        self.reading(|current| current.index.attributes(self.volume.view(), ino))
+        self.looking(|look| look.getattr(ino))
     }
 
     /// Changes attributes of `ino`, and says what they are then. Permission checks and the clearing
@@ -55,22 +98,7 @@ impl<P: Platform> Mount<P> {
     /// [`Error::IsDirectory`] or [`Error::InvalidArgument`] for a size of no regular file,
     /// [`Error::FileTooBig`], [`Error::Corrupt`].
     pub fn setattr(&self, ino: Ino, changes: &Changes) -> Result<Attributes> {
-        self.writing(|current, company| {
-            if let Some(size) = changes.size {
-                self.resize(current, company, ino, size)?;
-            }
-            let rest = Changes {
-                size: None,
-                mode: changes.mode.map(|mode| mode & PERMISSIONS),
-                ..*changes
-            };
-            if rest != Changes::default() {
-                let time = self.volume.platform.now();
-                let entry = Entry { ino, time, operation: Operation::Setattr(rest) };
-                current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)?;
-            }
-            current.index.attributes(self.volume.view(), ino)
-        })
+        self.changing(|change| change.setattr(ino, changes))
     }
 
     /// The target of symbolic link `ino`, copied into `into`; returns its length, of which at most
@@ -80,7 +108,7 @@ impl<P: Platform> Mount<P> {
     ///
     /// [`Error::InvalidArgument`] for another kind of inode, [`Error::Stale`], [`Error::Corrupt`].
     pub fn readlink(&self, ino: Ino, into: &mut [u8]) -> Result<usize> {
-        self.reading(|current| current.index.symlink_target(self.volume.view(), ino, into))
+        self.looking(|look| look.readlink(ino, into))
     }
 
     /// The directory that holds directory `dir`; the root holds itself.

@@ -8,6 +8,7 @@
 //! What lies behind a file's end in its last page is not defined; it is zeroed when the file grows
 //! over it, before the new size is published.
 
+use super::locked::Looking;
 use super::state::{Company, Current};
 use super::{Mount, State};
 use crate::error::{Error, Result};
@@ -54,6 +55,86 @@ pub enum Seek {
 /// Longest write by one log entry: its length field has 32 bits.
 const MAX_PIECE: u64 = 1 << 30;
 
+impl<P: Platform> Looking<'_, P> {
+    /// As [`Mount::read`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn read(&self, ino: Ino, offset: u64, into: &mut [u8]) -> Result<usize> {
+        self.current.index.read(self.mount.volume.view(), ino, offset, into)
+    }
+
+    /// As [`Mount::read_to`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn read_to(
+        &self,
+        ino: Ino,
+        offset: u64,
+        len: u64,
+        sink: &mut impl Sink<P::Backing>,
+    ) -> Result<u64> {
+        self.current.index.read_to(self.mount.volume.view(), ino, offset, len, sink)
+    }
+
+    /// As [`Mount::with_pages`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn with_pages<R>(
+        &self,
+        ino: Ino,
+        page: u64,
+        most: u64,
+        look: impl FnOnce(Pages) -> R,
+    ) -> Result<R> {
+        let start = page.checked_mul(BLOCK_SIZE).ok_or(Error::FileTooBig)?;
+        let (view, index) = (self.mount.volume.view(), &self.current.index);
+        let extent = index.extent(view, ino, start, most.saturating_mul(BLOCK_SIZE))?;
+        let size = index.file_size(view, ino)?;
+        // What lies behind the end of a file in its last page may be mapped with it.
+        let whole = |len: u64| match start.checked_add(len) {
+            Some(end) if end >= size => len.div_ceil(BLOCK_SIZE),
+            _ => len / BLOCK_SIZE,
+        };
+        Ok(look(match extent {
+            Extent::End => Pages::End,
+            Extent::Data { at, len } if whole(len) > 0 && at.is_aligned(BLOCK_SIZE) => {
+                Pages::At { at, pages: whole(len) }
+            }
+            Extent::Hole { len } if whole(len) > 0 => Pages::Hole { pages: whole(len) },
+            _ => Pages::Pieces,
+        }))
+    }
+
+    /// As [`Mount::seek`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn seek(&self, ino: Ino, offset: u64, wanted: Seek) -> Result<Option<u64>> {
+        let (view, mut at) = (self.mount.volume.view(), offset);
+        loop {
+            let (kind, len) = match self.current.index.extent(view, ino, at, u64::MAX)? {
+                Extent::Data { len, .. } | Extent::Private { len } => (Seek::Data, len),
+                Extent::Hole { len } => (Seek::Hole, len),
+                Extent::End => {
+                    let found = wanted == Seek::Hole && at > offset;
+                    return Ok(found.then_some(at));
+                }
+            };
+            if kind == wanted {
+                return Ok(Some(at));
+            }
+            at = at.checked_add(len).ok_or(Error::FileTooBig)?;
+        }
+    }
+}
+
 impl<P: Platform> Mount<P> {
     /// Reads from file `ino` at `offset`; returns how many bytes there were. Holes are zeros.
     ///
@@ -62,7 +143,7 @@ impl<P: Platform> Mount<P> {
     /// [`Error::IsDirectory`], [`Error::InvalidArgument`] for no regular file, [`Error::Stale`],
     /// [`Error::Corrupt`].
     pub fn read(&self, ino: Ino, offset: u64, into: &mut [u8]) -> Result<usize> {
-        self.reading(|current| current.index.read(self.volume.view(), ino, offset, into))
+        self.looking(|look| look.read(ino, offset, into))
     }
 
     /// Hands at most `len` bytes of file `ino` from `offset` on to `sink`, straight from the range;
@@ -78,7 +159,7 @@ impl<P: Platform> Mount<P> {
         len: u64,
         sink: &mut impl Sink<P::Backing>,
     ) -> Result<u64> {
-        self.reading(|current| current.index.read_to(self.volume.view(), ino, offset, len, sink))
+        self.looking(|look| look.read_to(ino, offset, len, sink))
     }
 
     /// Calls `look` with where page number `page` of file `ino` is, and at most `most` pages from it on,
@@ -94,30 +175,12 @@ impl<P: Platform> Mount<P> {
         most: u64,
         look: impl FnOnce(Pages) -> R,
     ) -> Result<R> {
-        let start = page.checked_mul(BLOCK_SIZE).ok_or(Error::FileTooBig)?;
-        self.reading(|current| {
-            let view = self.volume.view();
-            let len = most.saturating_mul(BLOCK_SIZE);
-            let extent = current.index.extent(view, ino, start, len)?;
-            let size = current.index.file_size(view, ino)?;
-            // What lies behind the end of a file in its last page may be mapped with it.
-            let whole = |len: u64| match start.checked_add(len) {
-                Some(end) if end >= size => len.div_ceil(BLOCK_SIZE),
-                _ => len / BLOCK_SIZE,
-            };
-            Ok(look(match extent {
-                Extent::End => Pages::End,
-                Extent::Data { at, len } if whole(len) > 0 && at.is_aligned(BLOCK_SIZE) => {
-                    Pages::At { at, pages: whole(len) }
-                }
-                Extent::Hole { len } if whole(len) > 0 => Pages::Hole { pages: whole(len) },
-                _ => Pages::Pieces,
-            }))
-        })
+        self.looking(|shared| shared.with_pages(ino, page, most, look))
     }
 
     /// Makes page number `page` of file `ino` one that this branch may write to in place, by copying
     /// it unless it is, and calls `look` with where it is, under the lock. For stores through mappings.
+    /// `check` is asked first, under the lock, too.
     ///
     /// # Errors
     ///
@@ -126,10 +189,12 @@ impl<P: Platform> Mount<P> {
         &self,
         ino: Ino,
         page: u64,
+        check: impl Fn() -> Result<()>,
         look: impl FnOnce(RegionOffset) -> R,
     ) -> Result<R> {
         {
             let state = self.state.read();
+            check()?;
             let current = &state.current;
             if current.is_fresh(&self.volume)? && current.check_writable().is_ok() {
                 let inside = current.index.changed(ino).is_some_and(|inode| {
@@ -142,6 +207,7 @@ impl<P: Platform> Mount<P> {
             }
         }
         self.writing(|current, company| {
+            check()?;
             let size = self.file_size(current, ino)?;
             let start = page.checked_mul(BLOCK_SIZE).filter(|&start| start < size);
             let start = start.ok_or(Error::InvalidArgument("page behind the end of the file"))?;
@@ -156,13 +222,15 @@ impl<P: Platform> Mount<P> {
     }
 
     /// File `ino` may have been stored to through mappings of pages that [`Self::own_page`] gave: it is
-    /// modified now, and the mappings are taken down, so that later stores ask again.
+    /// modified now, and the mappings are taken down, so that later stores ask again. `check` is asked
+    /// first, under the lock.
     ///
     /// # Errors
     ///
-    /// As [`Self::write`].
-    pub fn stored(&self, ino: Ino) -> Result<()> {
+    /// As [`Self::write`], and that of `check`.
+    pub fn stored(&self, ino: Ino, check: impl FnOnce() -> Result<()>) -> Result<()> {
         self.writing(|current, _| {
+            check()?;
             self.note_write(current, ino)?;
             self.volume.platform.moved(ino, 0..u64::MAX);
             Ok(())
@@ -176,34 +244,19 @@ impl<P: Platform> Mount<P> {
     ///
     /// As [`Self::read`].
     pub fn seek(&self, ino: Ino, offset: u64, wanted: Seek) -> Result<Option<u64>> {
-        self.reading(|current| {
-            let mut at = offset;
-            loop {
-                let (kind, len) =
-                    match current.index.extent(self.volume.view(), ino, at, u64::MAX)? {
-                        Extent::Data { len, .. } | Extent::Private { len } => (Seek::Data, len),
-                        Extent::Hole { len } => (Seek::Hole, len),
-                        Extent::End => {
-                            let found = wanted == Seek::Hole && at > offset;
-                            return Ok(found.then_some(at));
-                        }
-                    };
-                if kind == wanted {
-                    return Ok(Some(at));
-                }
-                at = at.checked_add(len).ok_or(Error::FileTooBig)?;
-            }
-        })
+        self.looking(|look| look.seek(ino, offset, wanted))
     }
 
     /// Gives up file `ino`, whose last name this mount has removed, and its space: nobody uses it any
-    /// more. Does nothing about other files. Only where [`Platform::KEEPS_REMOVED`].
+    /// more. Does nothing about other files. Only where [`Platform::KEEPS_REMOVED`]. `check` is asked
+    /// first, with the lock held.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`], [`Error::NoMemory`].
-    pub fn forget(&self, ino: Ino) -> Result<()> {
+    /// [`Error::Corrupt`], [`Error::NoMemory`], that of `check`.
+    pub fn forget(&self, ino: Ino, check: impl FnOnce() -> Result<()>) -> Result<()> {
         let mut state = self.state.write();
+        check()?;
         let State { current, company, .. } = &mut *state;
         current.forget(&self.volume, company, ino)
     }
@@ -247,6 +300,7 @@ impl<P: Platform> Mount<P> {
             return Ok(written);
         }
         self.writing(|current, company| {
+            source.check()?;
             let written = self.write_at(current, company, ino, offset, source)?;
             Ok((written, current.index.attributes(self.volume.view(), ino)?))
         })
@@ -263,6 +317,7 @@ impl<P: Platform> Mount<P> {
     ) -> Result<Option<(u64, Attributes)>> {
         let state = self.state.read();
         let current = &state.current;
+        source.check()?;
         let Some(inode) = current.index.changed(ino).filter(|inode| !inode.is_gone()) else {
             return Ok(None);
         };

@@ -11,6 +11,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `state` | the branch a mount is on |
+//! | `locked` | several operations as one |
 //! | `attributes` | stat, setattr, statfs |
 //! | `namespace` | lookup, readdir, create, unlink, rename |
 //! | `file` | read, write, truncate, extents |
@@ -23,12 +24,14 @@ mod attributes;
 mod branches;
 mod cleaner;
 mod file;
+mod locked;
 mod namespace;
 mod path;
 pub(crate) mod state;
 
 pub use attributes::StatFs;
 pub use file::{Pages, Seek};
+pub use locked::{Changing, Looking};
 pub use namespace::RenameMode;
 pub use path::LastLink;
 

@@ -1,5 +1,6 @@
 //! Names: lookup, listing, creation, removal, renaming.
 
+use super::locked::{Changing, Looking};
 use super::Mount;
 use crate::error::{Error, Result};
 use crate::index::inode::Attributes;
@@ -31,13 +32,7 @@ impl<P: Platform> Mount<P> {
     /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::NameTooLong`],
     /// [`Error::InvalidName`], [`Error::Stale`], [`Error::Corrupt`].
     pub fn lookup(&self, dir: Ino, name: &[u8]) -> Result<Attributes> {
-        let name = Name::new(name)?;
-        self.reading(|current| {
-            let view = self.volume.view();
-            let found = current.index.lookup(view, dir, name.as_bytes())?;
-            let (ino, _) = found.ok_or(Error::NotFound)?;
-            current.index.attributes(view, ino)
-        })
+        self.looking(|look| look.lookup(dir, name))
     }
 
     /// Calls `emit` for the entries of directory `dir` behind `cookie` (0: from the start); stops
@@ -55,7 +50,7 @@ impl<P: Platform> Mount<P> {
         cookie: u64,
         emit: &mut dyn FnMut(&DirEntry<'_>) -> bool,
     ) -> Result<()> {
-        self.reading(|current| current.index.read_directory(self.volume.view(), dir, cookie, emit))
+        self.looking(|look| look.readdir(dir, cookie, emit))
     }
 
     /// Makes a file, directory, fifo, socket or device node.
@@ -66,16 +61,7 @@ impl<P: Platform> Mount<P> {
     /// type or with a symbolic link's, [`Error::InvalidName`], [`Error::NameTooLong`],
     /// [`Error::ReadOnly`], [`Error::Frozen`], [`Error::NoSpace`], [`Error::Stale`].
     pub fn create(&self, dir: Ino, name: &[u8], new: &NewInode) -> Result<Attributes> {
-        let name = Name::new(name)?;
-        let kind = FileType::from_mode(new.mode).filter(|&kind| kind != FileType::Symlink);
-        let kind = kind.ok_or(Error::InvalidArgument("file type"))?;
-        let new = NewInode {
-            mode: kind.mode_bits() | (new.mode & PERMISSIONS),
-            rdev: if kind.is_device() { new.rdev } else { 0 },
-            ..*new
-        };
-        let operation = Operation::Create { parent: dir, name, new };
-        self.make(operation, TryVec::new())
+        self.changing(|change| change.create(dir, name, new))
     }
 
     /// Makes a symbolic link to `target`.
@@ -91,6 +77,107 @@ impl<P: Platform> Mount<P> {
         target: &[u8],
         uid: u32,
         gid: u32,
+    ) -> Result<Attributes> {
+        self.changing(|change| change.symlink(dir, name, target, (uid, gid)))
+    }
+
+    /// Removes a name of anything but a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::IsDirectory`], [`Error::NotDirectory`], [`Error::ReadOnly`],
+    /// [`Error::Frozen`], [`Error::NoSpace`], [`Error::Stale`], [`Error::Corrupt`].
+    pub fn unlink(&self, dir: Ino, name: &[u8]) -> Result<()> {
+        self.changing(|change| change.unlink(dir, name).map(|_| ()))
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::NotEmpty`], [`Error::NotDirectory`], [`Error::ReadOnly`],
+    /// [`Error::Frozen`], [`Error::NoSpace`], [`Error::Stale`], [`Error::Corrupt`].
+    pub fn rmdir(&self, dir: Ino, name: &[u8]) -> Result<()> {
+        self.changing(|change| change.rmdir(dir, name))
+    }
+
+    /// Moves a name, in one step: whoever looks, also after a crash, finds the complete old or the
+    /// complete new state.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Exists`], [`Error::NotEmpty`], [`Error::IsDirectory`],
+    /// [`Error::NotDirectory`], [`Error::InvalidArgument`] for a directory that would go below
+    /// itself, [`Error::ReadOnly`], [`Error::Frozen`], [`Error::NoSpace`], [`Error::Stale`].
+    pub fn rename(
+        &self,
+        old_dir: Ino,
+        old_name: &[u8],
+        new_dir: Ino,
+        new_name: &[u8],
+        mode: RenameMode,
+    ) -> Result<()> {
+        self.changing(|change| change.rename((old_dir, old_name), (new_dir, new_name), mode))
+    }
+}
+
+impl<P: Platform> Looking<'_, P> {
+    /// As [`Mount::lookup`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn lookup(&self, dir: Ino, name: &[u8]) -> Result<Attributes> {
+        let (name, view) = (Name::new(name)?, self.mount.volume.view());
+        let found = self.current.index.lookup_attributes(view, dir, name.as_bytes())?;
+        found.ok_or(Error::NotFound)
+    }
+
+    /// As [`Mount::readdir`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn readdir(
+        &self,
+        dir: Ino,
+        cookie: u64,
+        emit: &mut dyn FnMut(&DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        self.current.index.read_directory(self.mount.volume.view(), dir, cookie, emit)
+    }
+}
+
+impl<P: Platform> Changing<'_, P> {
+    /// As [`Mount::create`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn create(&mut self, dir: Ino, name: &[u8], new: &NewInode) -> Result<Attributes> {
+        let name = Name::new(name)?;
+        let kind = FileType::from_mode(new.mode).filter(|&kind| kind != FileType::Symlink);
+        let kind = kind.ok_or(Error::InvalidArgument("file type"))?;
+        let new = NewInode {
+            mode: kind.mode_bits() | (new.mode & PERMISSIONS),
+            rdev: if kind.is_device() { new.rdev } else { 0 },
+            ..*new
+        };
+        let operation = Operation::Create { parent: dir, name, new };
+        self.make(operation, TryVec::new())
+    }
+
+    /// As [`Mount::symlink`]; `owner` is user and group.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn symlink(
+        &mut self,
+        dir: Ino,
+        name: &[u8],
+        target: &[u8],
+        (uid, gid): (u32, u32),
     ) -> Result<Attributes> {
         let name = Name::new(name)?;
         if target.is_empty() {
@@ -113,99 +200,87 @@ impl<P: Platform> Mount<P> {
         self.make(operation, TryVec::from_slice(target)?)
     }
 
-    fn make(&self, operation: Operation<'_>, target: TryVec<u8>) -> Result<Attributes> {
-        self.writing(|current, company| {
-            let ino = current.index.next_ino();
-            let entry = Entry { ino, time: self.volume.platform.now(), operation };
-            current.record(&self.volume, company, &entry, target, Reserve::Keep)?;
-            current.index.attributes(self.volume.view(), ino)
-        })
+    fn make(&mut self, operation: Operation<'_>, target: TryVec<u8>) -> Result<Attributes> {
+        let ino = self.current.index.next_ino();
+        self.record(ino, operation, target, Reserve::Keep)?;
+        self.look().getattr(ino)
     }
 
-    /// Removes a name of anything but a directory.
+    /// As [`Mount::unlink`]; says which inode had the name.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::IsDirectory`], [`Error::NotDirectory`], [`Error::ReadOnly`],
-    /// [`Error::Frozen`], [`Error::NoSpace`], [`Error::Stale`], [`Error::Corrupt`].
-    pub fn unlink(&self, dir: Ino, name: &[u8]) -> Result<()> {
+    /// As there.
+    pub fn unlink(&mut self, dir: Ino, name: &[u8]) -> Result<Ino> {
         self.remove(dir, name, |kind| match kind {
             FileType::Directory => Err(Error::IsDirectory),
             _ => Ok(()),
         })
     }
 
-    /// Removes an empty directory.
+    /// As [`Mount::rmdir`].
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::NotEmpty`], [`Error::NotDirectory`], [`Error::ReadOnly`],
-    /// [`Error::Frozen`], [`Error::NoSpace`], [`Error::Stale`], [`Error::Corrupt`].
-    pub fn rmdir(&self, dir: Ino, name: &[u8]) -> Result<()> {
-        self.remove(dir, name, |kind| match kind {
+    /// As there.
+    pub fn rmdir(&mut self, dir: Ino, name: &[u8]) -> Result<()> {
+        let removed = self.remove(dir, name, |kind| match kind {
             FileType::Directory => Ok(()),
             _ => Err(Error::NotDirectory),
-        })
+        });
+        removed.map(|_| ())
     }
 
     fn remove(
-        &self,
+        &mut self,
         dir: Ino,
         name: &[u8],
         check: impl FnOnce(FileType) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Ino> {
         let name = Name::new(name)?;
-        self.writing(|current, company| {
-            let found = current.index.lookup(self.volume.view(), dir, name.as_bytes())?;
-            let (ino, kind) = found.ok_or(Error::NotFound)?;
-            check(kind)?;
-            let time = self.volume.platform.now();
-            let operation = Operation::Delete { parent: dir, name };
-            let entry = Entry { ino, time, operation };
-            current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Use)
-        })
+        let found = self.current.index.lookup(self.mount.volume.view(), dir, name.as_bytes())?;
+        let (ino, kind) = found.ok_or(Error::NotFound)?;
+        check(kind)?;
+        let operation = Operation::Delete { parent: dir, name };
+        self.record(ino, operation, TryVec::new(), Reserve::Use).map(|()| ino)
     }
 
-    /// Moves a name, in one step: whoever looks, also after a crash, finds the complete old or the
-    /// complete new state.
+    /// As [`Mount::rename`]; a name comes with its directory.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::Exists`], [`Error::NotEmpty`], [`Error::IsDirectory`],
-    /// [`Error::NotDirectory`], [`Error::InvalidArgument`] for a directory that would go below
-    /// itself, [`Error::ReadOnly`], [`Error::Frozen`], [`Error::NoSpace`], [`Error::Stale`].
+    /// As there.
     pub fn rename(
-        &self,
-        old_dir: Ino,
-        old_name: &[u8],
-        new_dir: Ino,
-        new_name: &[u8],
+        &mut self,
+        (old_parent, old_name): (Ino, &[u8]),
+        (new_parent, new_name): (Ino, &[u8]),
         mode: RenameMode,
     ) -> Result<()> {
         let (old_name, new_name) = (Name::new(old_name)?, Name::new(new_name)?);
-        self.writing(|current, company| {
-            let view = self.volume.view();
-            let (ino, _) =
-                current.index.lookup(view, old_dir, old_name.as_bytes())?.ok_or(Error::NotFound)?;
-            let target = current.index.lookup(view, new_dir, new_name.as_bytes())?;
-            if mode == RenameMode::NoReplace && target.is_some() {
-                return Err(Error::Exists);
-            }
-            if target.is_some_and(|(target, _)| target == ino) {
-                return Ok(());
-            }
-            let entry = Entry {
-                ino,
-                time: self.volume.platform.now(),
-                operation: Operation::Rename {
-                    old_parent: old_dir,
-                    old_name,
-                    new_parent: new_dir,
-                    new_name,
-                    exchange: mode == RenameMode::Exchange,
-                },
-            };
-            current.record(&self.volume, company, &entry, TryVec::new(), Reserve::Keep)
-        })
+        let (view, index) = (self.mount.volume.view(), &self.current.index);
+        let found = index.lookup(view, old_parent, old_name.as_bytes())?;
+        let (ino, _) = found.ok_or(Error::NotFound)?;
+        let target = index.lookup(view, new_parent, new_name.as_bytes())?;
+        if mode == RenameMode::NoReplace && target.is_some() {
+            return Err(Error::Exists);
+        }
+        if target.is_some_and(|(target, _)| target == ino) {
+            return Ok(());
+        }
+        let exchange = mode == RenameMode::Exchange;
+        let operation = Operation::Rename { old_parent, old_name, new_parent, new_name, exchange };
+        self.record(ino, operation, TryVec::new(), Reserve::Keep)
+    }
+
+    fn record(
+        &mut self,
+        ino: Ino,
+        operation: Operation<'_>,
+        target: TryVec<u8>,
+        reserve: Reserve,
+    ) -> Result<()> {
+        let volume = &self.mount.volume;
+        let entry = Entry { ino, time: volume.platform.now(), operation };
+        self.current.record(volume, self.company, &entry, target, reserve)
     }
 }

@@ -141,14 +141,18 @@ pub const CASES: &[Case] = &[
         w.mount().write(find(w.mount(), "/folder/inner")?, 100, &[3; 600_000]).map(|_| ())
     }),
     case("append", |w| w.mount().append(find(w.mount(), "/made")?, &[4; 9000]).map(|_| ())),
-    case("a store through a mapping", |w| w.mount().own_page(Ino::new(ino::DIR_FILE), 1, |_| ())),
+    case("a store through a mapping", |w| {
+        w.mount().own_page(Ino::new(ino::DIR_FILE), 1, || Ok(()), |_| ())
+    }),
     case("truncate", |w| {
         let size = Some(5);
         set(w, find(w.mount(), "/made")?, SetAttributes { size, ..Default::default() })
     }),
-    case("punch", |w| w.mount().punch(find(w.mount(), "/made")?, 5000, 20_000).map(|_| ())),
+    case("punch", |w| {
+        w.mount().punch(find(w.mount(), "/made")?, 5000, 20_000, &|| Ok(())).map(|_| ())
+    }),
     case("punch the end of a base file", |w| {
-        w.mount().punch(Ino::new(ino::DIR_FILE), 0, 1 << 20).map(|_| ())
+        w.mount().punch(Ino::new(ino::DIR_FILE), 0, 1 << 20, &|| Ok(())).map(|_| ())
     }),
     case("grow", |w| {
         let size = Some(1 << 30);

@@ -33,7 +33,7 @@ fn a_mapping_shows_what_is_written_later() {
     assert_eq!(mapped(&scratch, at)[10..15], *b"later");
     // As in the next mount, and through a mapping for writing.
     mount.append(ino, b"longer").unwrap();
-    assert_eq!(mount.own_page(ino, 1, |at| at).unwrap(), at);
+    assert_eq!(mount.own_page(ino, 1, || Ok(()), |at| at).unwrap(), at);
 }
 
 /// A store through a shared mapping was not seen by read.
@@ -44,7 +44,7 @@ fn a_store_through_a_mapping_is_read() {
     let made = put(&mount, b"f", &[1; 5000]);
     for ino in [made, Ino::new(ino::DIR_FILE)] {
         let mut expected = content_of(&mount, ino);
-        let at = mount.own_page(ino, 1, |at| at).unwrap();
+        let at = mount.own_page(ino, 1, || Ok(()), |at| at).unwrap();
         scratch.region().copy_in(at.checked_add(7).unwrap(), b"stored").unwrap();
         expected[4096 + 7..4096 + 13].copy_from_slice(b"stored");
         assert_eq!(content_of(&mount, ino), expected);
@@ -73,9 +73,9 @@ fn a_mapping_is_taken_down_when_its_page_moves() {
     assert_ne!(mapped(&scratch, base)[..3], *b"new", "the base image is nobody's to change");
     // From now on it stays where it is, until the file is cut.
     mount.write(file, 1, b"newer").unwrap();
-    mount.own_page(file, 0, |_| ()).unwrap();
+    mount.own_page(file, 0, || Ok(()), |_| ()).unwrap();
     assert_eq!(front.told(), []);
-    mount.own_page(file, 2, |_| ()).unwrap();
+    mount.own_page(file, 2, || Ok(()), |_| ()).unwrap();
     assert_eq!(front.told(), [Told::Moved(file, 2..3)]);
     let changes = SetAttributes { size: Some(1), ..Default::default() };
     mount.setattr(file, &changes).unwrap();
@@ -94,11 +94,11 @@ fn looking_at_the_page_of_a_short_file_leaves_it_short() {
         assert!(bytes[3..].iter().all(|byte| *byte == 0), "zeros behind the end");
     };
     shown(page(&mount, ino, 0));
-    shown(mount.own_page(ino, 0, |at| at).unwrap());
+    shown(mount.own_page(ino, 0, || Ok(()), |at| at).unwrap());
     assert_eq!(mount.with_pages(ino, 1, 1, |pages| pages).unwrap(), Pages::End);
-    assert_eq!(errno(mount.own_page(ino, 1, |_| ())), Errno::EINVAL);
+    assert_eq!(errno(mount.own_page(ino, 1, || Ok(()), |_| ())), Errno::EINVAL);
     let base = Ino::new(ino::DIR_SUB_DEEP);
-    mount.own_page(base, 0, |_| ()).unwrap();
+    mount.own_page(base, 0, || Ok(()), |_| ()).unwrap();
     for _ in 0..2 {
         assert_eq!(content(&mount, b"f"), b"abc");
         assert_eq!(content_of(&mount, base), b"deep\n");
@@ -124,7 +124,7 @@ fn pages_can_be_looked_at_when_the_region_is_full() {
     // Whatever is left in the segment of the log.
     while mount.create(Ino::ROOT, &[b'n'; 100], &FILE).is_ok() {
         mount.unlink(Ino::ROOT, &[b'n'; 100]).unwrap();
-        if mount.own_page(hole, 0, |_| ()).is_err() {
+        if mount.own_page(hole, 0, || Ok(()), |_| ()).is_err() {
             break;
         }
     }
@@ -135,11 +135,11 @@ fn pages_can_be_looked_at_when_the_region_is_full() {
         let pages = mount.with_pages(hole, number, 1, |pages| pages).unwrap();
         assert_eq!(pages, Pages::Hole { pages: 1 });
         // What is the branch's own can be stored to.
-        mount.own_page(ino, number, |_| ()).unwrap();
+        mount.own_page(ino, number, || Ok(()), |_| ()).unwrap();
     }
     // Only what needs space has none.
-    assert_eq!(errno(mount.own_page(base, 0, |_| ())), Errno::ENOSPC);
-    assert_eq!(errno(mount.own_page(hole, 0, |_| ())), Errno::ENOSPC);
+    assert_eq!(errno(mount.own_page(base, 0, || Ok(()), |_| ())), Errno::ENOSPC);
+    assert_eq!(errno(mount.own_page(hole, 0, || Ok(()), |_| ())), Errno::ENOSPC);
     assert_eq!(content_of(&mount, base).len(), 10_000);
 }
 
@@ -168,7 +168,7 @@ fn a_stale_siblings_mappings_are_taken_down() {
     fill();
     assert_eq!(mapped(&scratch, at), [3; 4096]);
     assert_eq!(errno(sibling.with_pages(ino, 0, 1, |pages| pages)), Errno::ESTALE);
-    assert_eq!(errno(sibling.own_page(ino, 0, |at| at)), Errno::ESTALE);
+    assert_eq!(errno(sibling.own_page(ino, 0, || Ok(()), |at| at)), Errno::ESTALE);
 }
 
 /// The same for those who look at a branch: a commit changes what they have mapped.

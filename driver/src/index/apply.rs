@@ -100,7 +100,8 @@ impl Index {
                 self.create(view, ino, (*parent, *name), new, time, target)
             }
             Operation::Delete { parent, name } => {
-                let kind = self.unname(view, *parent, *name, time)?;
+                let kind = self.kind_of(view, ino)?;
+                self.unname(view, *parent, *name, time)?;
                 self.drop_inode(view, space, (ino, kind), *parent, time, removed)
             }
             Operation::Rename { old_parent, old_name, new_parent, new_name, exchange } => {
@@ -315,20 +316,18 @@ impl Index {
         self.names.set((directory, dir, name.as_bytes()), (ino, kind))
     }
 
-    /// Makes a name refer to nothing; returns the type of what it referred to.
+    /// Makes a name that refers to something refer to nothing.
     fn unname<B: Backing>(
         &mut self,
         view: View<'_, B>,
         dir: Ino,
         name: Name<'_>,
         time: Timestamp,
-    ) -> Result<FileType> {
-        let (_, kind) = self.lookup(view, dir, name.as_bytes())?.ok_or(Error::NotFound)?;
+    ) -> Result<()> {
         let inode = self.copied_up(view, dir)?;
         touch(inode, time);
         let directory = inode.directory()?;
-        self.names.remove((directory, dir, name.as_bytes()))?;
-        Ok(kind)
+        self.names.remove((directory, dir, name.as_bytes()))
     }
 
     /// Forgets an inode whose last name is gone. Of a base inode the private copy stays, with link
@@ -424,7 +423,8 @@ impl Index {
             self.unname(view, new_parent, new_name, time)?;
             self.drop_inode(view, space, (old, kind), new_parent, time, removed)?;
         }
-        let kind = self.unname(view, old_parent, old_name, time)?;
+        let kind = self.kind_of(view, ino)?;
+        self.unname(view, old_parent, old_name, time)?;
         self.name(view, (new_parent, new_name), (ino, kind), time)?;
         self.moved(view, (ino, kind), old_parent, new_parent, time)
     }

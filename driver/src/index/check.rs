@@ -35,9 +35,8 @@ impl Index {
                 self.check_new(view, entry.ino, *parent, *name)
             }
             Operation::Delete { parent, name } => {
-                let (ino, kind) = self.existing(view, *parent, *name)?;
-                named(entry.ino, ino)?;
-                self.check_removable(view, ino, kind)
+                let ino = self.check_delete(view, *parent, *name, |_| Ok(()))?;
+                named(entry.ino, ino)
             }
             Operation::Rename { old_parent, old_name, new_parent, new_name, exchange } => {
                 let (ino, kind) = self.existing(view, *old_parent, *old_name)?;
@@ -65,8 +64,25 @@ impl Index {
         }
     }
 
+    /// What a name refers to that is to be removed, if it may be, and is of a kind that `fits`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`], and that of `fits`.
+    pub fn check_delete<B: Backing>(
+        &self,
+        view: View<'_, B>,
+        dir: Ino,
+        name: Name<'_>,
+        fits: impl FnOnce(FileType) -> Result<()>,
+    ) -> Result<Ino> {
+        let (ino, kind) = self.existing(view, dir, name)?;
+        fits(kind)?;
+        self.check_removable(view, ino, kind).map(|()| ino)
+    }
+
     /// What an inode is, if it exists.
-    fn kind_of<B: Backing>(&self, view: View<'_, B>, ino: Ino) -> Result<FileType> {
+    pub(super) fn kind_of<B: Backing>(&self, view: View<'_, B>, ino: Ino) -> Result<FileType> {
         match self.changed(ino) {
             Some(inode) if inode.is_gone() => Err(Error::Stale),
             Some(inode) => Ok(inode.kind),

@@ -217,6 +217,9 @@ impl Names {
             return Ok(());
         };
         let entry = self.entries.get_mut(id).ok_or(Error::Stale)?;
+        if entry.target == Target::Whiteout {
+            return Err(Error::NotFound);
+        }
         entry.target = Target::Whiteout;
         let (sequence, stays) = (entry.sequence, entry.hides_base);
         self.directory_mut(directory)?.delist(sequence);

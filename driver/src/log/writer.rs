@@ -44,6 +44,8 @@ pub struct LogWriter {
     tail: Option<Tail>,
     /// A segment taken ahead, so that removing things works when the region is full.
     spare: Option<SegmentIndex>,
+    /// The entry to append next: here, because kernels have small stacks.
+    entry: Encoded,
 }
 
 /// Whether an entry may use what is held back for making space.
@@ -77,7 +79,8 @@ impl LogWriter {
         word: LogWord,
         chain: Option<&ChainLog>,
     ) -> Result<Self> {
-        let mut writer = Self { branch, slot, word, tail: None, spare: None };
+        let (tail, spare, entry) = (None, None, Encoded::default());
+        let mut writer = Self { branch, slot, word, tail, spare, entry };
         // A chain that a commit brought was another branch's: it is finished.
         if let Some(chain) =
             chain.filter(|chain| word.head == Some(chain.head()) && chain.writer() == branch)
@@ -190,7 +193,8 @@ impl LogWriter {
         let segments = geometry.segments()?;
         let mut chain = Bitmap::new(u64::from(segments.count))?;
         let (branch, slot, word) = (self.branch, self.slot, self.word);
-        let mut fresh = Self { branch, slot, word, tail: None, spare: self.spare.take() };
+        let (tail, spare, entry) = (None, self.spare.take(), Encoded::default());
+        let mut fresh = Self { branch, slot, word, tail, spare, entry };
         let written = fresh.write_unseen(region, segments, &mut chain, write).and_then(|head| {
             let tail = fresh.tail.ok_or(Error::Stale)?;
             self.install(region, geometry, head, tail)
@@ -257,8 +261,18 @@ impl LogWriter {
         Ok(Tail { head, segment, ordinal: 0, offset: end })
     }
 
-    /// Appends and publishes one entry, with the `target` of a symbolic link, to a chain that was
-    /// started.
+    /// Encodes the entry to append next; returns its length in the log.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`].
+    pub fn encode(&mut self, entry: &Entry<'_>) -> Result<u32> {
+        encode(entry, &mut self.entry)?;
+        Ok(self.entry.total())
+    }
+
+    /// Appends and publishes the entry that was encoded last, with the `target` of a symbolic link, to a
+    /// chain that was started.
     ///
     /// # Errors
     ///
@@ -267,11 +281,11 @@ impl LogWriter {
         &mut self,
         region: &Region<B>,
         segments: &Segments,
-        (entry, target): (&Encoded, &[u8]),
+        target: &[u8],
         reserve: Reserve,
         chain_segments: &mut Bitmap,
     ) -> Result<()> {
-        let len = entry.total();
+        let len = self.entry.total();
         if u64::from(LOG_HEADER_SIZE) + u64::from(len) > segments.size() {
             return Err(Error::InvalidArgument("log entry larger than a segment"));
         }
@@ -284,9 +298,10 @@ impl LogWriter {
         let start = segments.start_of(tail.segment)?;
         let at = offset(start, u64::from(tail.offset))?;
         let end = tail.offset.saturating_add(len);
-        region.copy_in(at, entry.front())?;
+        let front = self.entry.front();
+        region.copy_in(at, front)?;
         if !target.is_empty() {
-            let at = offset(at, entry.front().len() as u64)?;
+            let at = offset(at, front.len() as u64)?;
             region.copy_in(at, target)?;
             // Its NUL and the padding.
             let at = offset(at, target.len() as u64)?;

@@ -6,7 +6,7 @@
 //! The index cannot hide a piece out of the middle of what a file has from the base: there a hole is zeros
 //! that are stored.
 
-use super::file::Seek;
+use super::read::Seek;
 use super::state::{Company, Current};
 use super::Mount;
 use crate::error::{Error, Result};

@@ -11,10 +11,12 @@
 //! | module | what it does |
 //! |---|---|
 //! | `state` | the branch a mount is on |
+//! | `record` | changes: log entries, snapshots |
 //! | `locked` | several operations as one |
 //! | `attributes` | stat, setattr, statfs |
 //! | `namespace` | lookup, readdir, create, unlink, rename |
-//! | `file` | read, write, truncate, extents |
+//! | `read` | reading files, and where their pages are |
+//! | `write` | writing, truncating |
 //! | `allocate` | space ahead of time, zeros in the place of data |
 //! | `path` | resolution of paths |
 //! | `branches` | create, switch, commit, abort |
@@ -23,17 +25,19 @@ mod allocate;
 mod attributes;
 mod branches;
 mod cleaner;
-mod file;
 mod locked;
 mod namespace;
 mod path;
+mod read;
+mod record;
 pub(crate) mod state;
+mod write;
 
 pub use attributes::StatFs;
-pub use file::{Pages, Seek};
 pub use locked::{Changing, Looking};
 pub use namespace::RenameMode;
 pub use path::LastLink;
+pub use read::{Pages, Seek};
 
 use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};

@@ -235,14 +235,15 @@ impl<P: Platform> Changing<'_, P> {
         &mut self,
         dir: Ino,
         name: &[u8],
-        check: impl FnOnce(FileType) -> Result<()>,
+        fits: impl FnOnce(FileType) -> Result<()>,
     ) -> Result<Ino> {
-        let name = Name::new(name)?;
-        let found = self.current.index.lookup(self.mount.volume.view(), dir, name.as_bytes())?;
-        let (ino, kind) = found.ok_or(Error::NotFound)?;
-        check(kind)?;
+        let (name, volume) = (Name::new(name)?, &self.mount.volume);
+        let ino = self.current.index.check_delete(volume.view(), dir, name, fits)?;
         let operation = Operation::Delete { parent: dir, name };
-        self.record(ino, operation, TryVec::new(), Reserve::Use).map(|()| ino)
+        let entry = Entry { ino, time: volume.platform.now(), operation };
+        let (target, reserve) = (TryVec::new(), Reserve::Use);
+        self.current.record_checked(volume, self.company, &entry, target, reserve)?;
+        Ok(ino)
     }
 
     /// As [`Mount::rename`]; a name comes with its directory.

@@ -2,11 +2,9 @@
 
 use crate::branch::{Branch, Table};
 use crate::error::{Error, Result};
-use crate::index::{Index, Removed};
-use crate::log::encode::{encode, Encoded};
-use crate::log::entry::{Entry, Operation};
+use crate::index::Index;
 use crate::log::reader::ChainLog;
-use crate::log::writer::{Base, LogWriter, Reserve};
+use crate::log::writer::LogWriter;
 use crate::member::{FollowPosition, Member, Others};
 use crate::platform::Platform;
 use crate::reclaim::{Reclaim, Stamp};
@@ -15,12 +13,12 @@ use crate::replay::Source;
 use crate::segment::Incarnation;
 use crate::space::Space;
 use crate::storage::TryVec;
-use crate::superblock::{Delta, Segments};
+use crate::superblock::Delta;
 use crate::tree::Tree;
 use crate::volume::Volume;
 use daxfs_format::branch::{BranchName, BranchState};
 use daxfs_format::coordination::TreeWord;
-use daxfs_format::{BranchId, Ino, LogPosition, BLOCK_SIZE};
+use daxfs_format::{BranchId, LogPosition};
 
 /// The writing half of a mount that owns its branch.
 pub(crate) struct Writing {
@@ -29,7 +27,7 @@ pub(crate) struct Writing {
     /// Whether the branch has segments that `space` does not know yet.
     adoption: Adoption,
     /// Whether a log was replaced that the branch has from its parent.
-    rewritten: bool,
+    pub(super) rewritten: bool,
 }
 
 /// When a writer looks through the segment map for what its branch has.
@@ -417,173 +415,6 @@ impl Current {
         }
     }
 
-    /// Checks `entry`, publishes it, and does what it says. `target` is a symbolic link's.
-    pub(crate) fn record<P: Platform>(
-        &mut self,
-        volume: &Volume<P>,
-        company: &mut Company,
-        entry: &Entry<'_>,
-        target: TryVec<u8>,
-        reserve: Reserve,
-    ) -> Result<()> {
-        let view = volume.view();
-        self.index.check(view, entry)?;
-        self.index.prepare(view, entry)?;
-        // A file without a name is nothing that anybody else knows. A new one has a name.
-        let is_new =
-            matches!(entry.operation, Operation::Create { .. } | Operation::Symlink { .. });
-        if is_new || !self.index.is_orphan(entry.ino) {
-            let mut encoded = Encoded::default();
-            encode(entry, &mut encoded)?;
-            self.publish(volume, company, (&encoded, &target), reserve)?;
-        }
-        let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
-        let removed = if P::KEEPS_REMOVED { Removed::Kept } else { Removed::Forgotten };
-        let applied = self.index.apply(view, Some(&mut writing.space), entry, target, removed);
-        // The entry is published. An index that does not know it must not answer any more.
-        self.torn = applied.is_err();
-        match &entry.operation {
-            Operation::Write { offset, len, .. } => {
-                let end = offset.saturating_add(u64::from(*len)).div_ceil(BLOCK_SIZE);
-                volume.platform.moved(entry.ino, offset / BLOCK_SIZE..end);
-            }
-            Operation::Hole { offset, len } => {
-                let end = offset.saturating_add(*len) / BLOCK_SIZE;
-                volume.platform.moved(entry.ino, offset / BLOCK_SIZE..end);
-            }
-            Operation::Truncate { .. } => volume.platform.moved(entry.ino, 0..u64::MAX),
-            _ => {}
-        }
-        applied?;
-        self.let_go_of_dropped(company);
-        self.drain(volume, company)
-    }
-
-    /// Pages that the index does not refer to any more wait for being used again.
-    fn let_go_of_dropped(&mut self, company: &mut Company) {
-        let Some(writing) = &mut self.writing else { return };
-        if writing.space.has_dropped() {
-            let pages = writing.space.take_dropped();
-            let stamp = self.stamp();
-            company.reclaim.pages(&pages, stamp);
-        }
-    }
-
-    /// Forgets a file without a name.
-    pub(crate) fn forget<P: Platform>(
-        &mut self,
-        volume: &Volume<P>,
-        company: &mut Company,
-        ino: Ino,
-    ) -> Result<()> {
-        let space = self.writing.as_mut().map(|writing| &mut writing.space);
-        if !self.index.forget(volume.view(), space, ino)? {
-            return Ok(());
-        }
-        self.let_go_of_dropped(company);
-        self.drain(volume, company)
-    }
-
-    /// Appends an encoded entry to the log, which is compacted first where that pays.
-    fn publish<P: Platform>(
-        &mut self,
-        volume: &Volume<P>,
-        company: &mut Company,
-        encoded: (&Encoded, &[u8]),
-        reserve: Reserve,
-    ) -> Result<()> {
-        let segments = volume.geometry.segments()?;
-        let writing = self.writing.as_ref().ok_or(Error::ReadOnly)?;
-        if writing.log.is_at_border(segments, encoded.0.total())
-            && (self.compaction_pays(segments) || self.cleaning_pays(volume)?)
-        {
-            // Where there is no room for it the log just grows on.
-            let _ = self.compact(volume, company);
-        }
-        match self.append(volume, encoded, reserve) {
-            Err(Error::NoSpace) if self.source.segments.count() > 2 => {
-                self.compact(volume, company)?;
-                self.append(volume, encoded, reserve)
-            }
-            appended => appended,
-        }
-    }
-
-    fn append<P: Platform>(
-        &mut self,
-        volume: &Volume<P>,
-        encoded: (&Encoded, &[u8]),
-        reserve: Reserve,
-    ) -> Result<()> {
-        if !self.writing.as_ref().is_some_and(|writing| writing.log.is_started()) {
-            self.start_log(volume, reserve)?;
-        }
-        let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
-        let segments = volume.geometry.segments()?;
-        let chain = &mut self.source.segments;
-        writing.log.append(&volume.region, segments, encoded, reserve, chain)
-    }
-
-    /// Whether the log is much longer than a snapshot of what it says would be.
-    fn compaction_pays(&self, segments: &Segments) -> bool {
-        let snapshot = self.index.snapshot_size().div_ceil(segments.size());
-        self.source.segments.count() > 2 * snapshot + 4
-    }
-
-    /// Replaces the log, and all it goes on from, by a snapshot.
-    #[inline(never)]
-    pub(crate) fn compact<P: Platform>(
-        &mut self,
-        volume: &Volume<P>,
-        company: &mut Company,
-    ) -> Result<()> {
-        let (region, geometry) = (&volume.region, &volume.geometry);
-        let segments = geometry.segments()?;
-        let branch = self.branch.ok_or(Error::ReadOnly)?;
-        let cleaned = self.clean(volume)?;
-        let (index, writing) = (&self.index, self.writing.as_mut().ok_or(Error::ReadOnly)?);
-        let rewritten = writing.log.rewrite(region, geometry, |log, chain| {
-            let (mut entries, mut encoded) = (0, Encoded::default());
-            index.save(volume.view(), &mut |entry, target| {
-                entries += 1;
-                volume.show_life(entries)?;
-                encode(entry, &mut encoded)?;
-                log.append(region, segments, (&encoded, target), Reserve::Use, chain)
-            })
-        });
-        let chain = match rewritten {
-            Ok(chain) => chain,
-            Err(error) => {
-                self.undo(volume, cleaned)?;
-                self.let_go_of_dropped(company);
-                return Err(error);
-            }
-        };
-        cleaned.tell(&volume.platform);
-        let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
-        self.source = Source { chain: writing.log.chain(segments)?, segments: chain };
-        writing.rewritten = true;
-        if let Some(branch) = &mut self.branch {
-            branch.log = writing.log.word();
-        }
-        // Followers have to read the new log before the old one's segments are used again. Who has
-        // followed the tree to this sequence has.
-        let tree = Tree::new(region, geometry)?;
-        let sequence = match tree.bump().and_then(|()| tree.settle()) {
-            Ok(idle) => idle.sequence,
-            // The next owner of the branch finds the old log's segments.
-            Err(_) => return Ok(()),
-        };
-        let mut garbage = writing.space.garbage(region, &[branch.id], &self.source.segments)?;
-        let spare = writing.log.spare();
-        garbage.retain(|segment| {
-            let index = u64::from(segment.index.get());
-            Some(segment.index) != spare && !writing.space.holds(index)
-        });
-        company.reclaim.segments(&garbage, Stamp { sequence, ..self.stamp() });
-        self.drain(volume, company)
-    }
-
     /// The stamp for what this mount has just put out of sight.
     pub(crate) fn stamp(&self) -> Stamp {
         let branch = self.branch.map_or(BranchId::NONE, |branch| branch.id);
@@ -624,24 +455,5 @@ impl Current {
         }
         let tree = Tree::new(&volume.region, &volume.geometry)?;
         company.reclaim.drain_branches(&tree, &company.others)
-    }
-
-    /// Makes sure that the branch has a log of its own.
-    #[inline(never)]
-    fn start_log<P: Platform>(&mut self, volume: &Volume<P>, reserve: Reserve) -> Result<()> {
-        let writing = self.writing.as_mut().ok_or(Error::ReadOnly)?;
-        let base = Base { chain: self.source.chain.as_ref(), next_ino: self.index.next_ino() };
-        let (region, geometry) = (&volume.region, &volume.geometry);
-        let segments = &mut self.source.segments;
-        if writing.log.start(region, geometry, base, reserve, segments)? {
-            self.source.chain = writing.log.chain(geometry.segments()?)?;
-            if let Some(branch) = &mut self.branch {
-                branch.log = writing.log.word();
-            }
-            // Followers look at the tree word, and at the log they know: they have to learn of this
-            // one. Should that fail they learn of it later.
-            let _ = Tree::new(region, geometry)?.bump();
-        }
-        Ok(())
     }
 }

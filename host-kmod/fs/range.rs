@@ -45,6 +45,11 @@ unsafe impl Backing for LinuxRange {
         self.writable
     }
 
+    #[inline]
+    fn is_bad(&self, offset: usize, len: usize) -> bool {
+        self.memory.good(offset as u64, len as u64) < len as u64
+    }
+
     fn address(&self, offset: usize) -> Option<NonNull<u8>> {
         self.mapped.address(offset)
     }
@@ -93,6 +98,7 @@ unsafe impl Backing for LinuxRange {
 /// A process that reads. The engine's lock is held when it gets something: whether the file is still one
 /// of the branch that the mount is on, as `check` tells, cannot change then.
 pub(crate) struct Reader<'a, 'd, F> {
+    pub(crate) memory: &'a MemoryRange,
     pub(crate) to: &'a mut Destination<'d>,
     pub(crate) check: F,
 }
@@ -101,8 +107,18 @@ impl<F: Fn() -> daxfs::Result<()>> Sink<LinuxRange> for Reader<'_, '_, F> {
     fn put(&mut self, bytes: SharedSlice<'_, LinuxRange>) -> daxfs::Result<u64> {
         (self.check)()?;
         let Some(from) = bytes.as_ptr() else { return Ok(0) };
+        let (start, len) = (bytes.start().get(), bytes.len());
+        let good = self.memory.good(start, len);
         // SAFETY: the engine has checked that so many bytes are in the range, which is mapped.
-        Ok(unsafe { self.to.put(from, bytes.len() as usize) } as u64)
+        let (done, is_bad) = unsafe { self.to.put(from, good as usize) };
+        let done = done as u64;
+        if is_bad {
+            self.memory.note_bad(start + done);
+        }
+        if done == 0 && (is_bad || (good == 0 && len > 0)) {
+            return Err(daxfs::Error::BadMemory { offset: start });
+        }
+        Ok(done)
     }
 
     fn put_private(&mut self, bytes: &[u8]) -> daxfs::Result<u64> {
@@ -118,6 +134,7 @@ impl<F: Fn() -> daxfs::Result<()>> Sink<LinuxRange> for Reader<'_, '_, F> {
 
 /// A process that writes; as [`Reader`].
 pub(crate) struct Writer<'a, 's, F> {
+    pub(crate) memory: &'a MemoryRange,
     pub(crate) from: &'a mut Source<'s>,
     pub(crate) check: F,
 }
@@ -130,9 +147,14 @@ impl<F: Fn() -> daxfs::Result<()>> daxfs::Source<LinuxRange> for Writer<'_, '_, 
     fn take(&mut self, into: SharedSliceMut<'_, LinuxRange>) -> daxfs::Result<u64> {
         (self.check)()?;
         let Some(to) = into.as_mut_ptr() else { return Ok(0) };
+        let (start, len) = (into.start().get(), into.len());
+        let good = self.memory.good(start, len);
+        if good == 0 && len > 0 {
+            return Err(daxfs::Error::BadMemory { offset: start });
+        }
         // SAFETY: the engine has checked that so many bytes are in the range, which is mapped, and
         // gives them to be written to.
-        let taken = unsafe { self.from.take(to, into.len() as usize) } as u64;
+        let taken = unsafe { self.from.take(to, good as usize) } as u64;
         into.written(taken);
         Ok(taken)
     }

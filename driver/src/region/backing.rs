@@ -63,6 +63,12 @@ pub unsafe trait Backing {
         None
     }
 
+    /// Whether memory is known to have gone bad somewhere in `len` bytes at `offset`. It is not touched.
+    fn is_bad(&self, offset: usize, len: usize) -> bool {
+        let _ = (offset, len);
+        false
+    }
+
     /// Loads a word.
     ///
     /// # Safety

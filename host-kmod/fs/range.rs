@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use daxfs::region::{LoadOrder, StoreOrder};
 use daxfs::{Backing, MappedRange, SharedSlice, SharedSliceMut, Sink};
 use kernel::sync::Arc;
+use vfs::bad_memory;
 use vfs::memory::MemoryRange;
 use vfs::uio::{Destination, Source};
 
@@ -27,6 +28,21 @@ impl LinuxRange {
         // value; page aligned; nobody else gets at it but through its address, as here.
         let mapped = unsafe { MappedRange::new(memory.address(), memory.size()) };
         Self { mapped, memory, writable }
+    }
+
+    /// Copies bytes of the range; returns whether all of them could be read.
+    ///
+    /// # Safety
+    ///
+    /// `offset + len <= size`; `len` bytes may be written to `to`, and are others.
+    unsafe fn copy(&self, offset: usize, to: *mut u8, len: usize) -> bool {
+        let Some(from) = self.mapped.address(offset) else { return false };
+        // SAFETY: the caller's condition.
+        let done = unsafe { bad_memory::copy(from.as_ptr(), to, len) };
+        if done < len {
+            self.memory.note_bad((offset + done) as u64);
+        }
+        done == len
     }
 
     /// The memory that it is.
@@ -74,9 +90,9 @@ unsafe impl Backing for LinuxRange {
         unsafe { self.mapped.write_back(offset, len) }
     }
 
-    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
-        // SAFETY: the caller's conditions are the same.
-        unsafe { self.mapped.copy_out(offset, into) }
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
+        // SAFETY: so many bytes are in the range, which is mapped (caller); private memory never overlaps it.
+        unsafe { self.copy(offset, into.as_mut_ptr(), into.len()) }
     }
 
     unsafe fn copy_in(&self, offset: usize, from: &[u8]) {
@@ -84,9 +100,10 @@ unsafe impl Backing for LinuxRange {
         unsafe { self.mapped.copy_in(offset, from) }
     }
 
-    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) {
-        // SAFETY: the caller's conditions are the same.
-        unsafe { self.mapped.copy_within(from, to, len) }
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) -> bool {
+        let Some(to) = self.mapped.address(to) else { return false };
+        // SAFETY: so many bytes are in the range at both places, and they do not overlap (caller).
+        unsafe { self.copy(from, to.as_ptr(), len) }
     }
 
     unsafe fn zero(&self, offset: usize, len: usize) {

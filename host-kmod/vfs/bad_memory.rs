@@ -55,6 +55,61 @@ pub(crate) fn add(frames: &FrameNumbers) -> Result {
     Ok(())
 }
 
+/// Copies bytes that may be in memory that has gone bad; returns how many there are before that.
+///
+/// Words first, then the rest, as the engine copies elsewhere. Both instructions have an entry in the
+/// kernel's table of those that may fail (`asm/extable.h`), from where they are left with what remains.
+///
+/// # Safety
+///
+/// `len` bytes at `from` are mapped, `len` bytes at `to` may be written to, and they do not overlap.
+#[cfg(CONFIG_X86_64)]
+#[inline(never)]
+pub unsafe extern "C" fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+    let end: *const u8;
+    // SAFETY: it reads and writes the caller's bytes, at most; the ABI keeps the direction flag clear; only
+    // the named registers change.
+    unsafe {
+        core::arch::asm!(
+            "2: rep movsq",
+            "mov ecx, {rest:e}",
+            "3: rep movsb",
+            "4:",
+            ".pushsection __ex_table, \"a\"",
+            ".balign 4",
+            ".long 2b - .",
+            ".long 4b - .",
+            ".long {kind}",
+            ".long 3b - .",
+            ".long 4b - .",
+            ".long {kind}",
+            ".popsection",
+            rest = in(reg) len % 8,
+            kind = const MAY_BE_BAD,
+            inout("rcx") len / 8 => _,
+            inout("rsi") from => end,
+            inout("rdi") to => _,
+            options(nostack, preserves_flags),
+        );
+    }
+    end.addr() - from.addr()
+}
+
+/// `EX_TYPE_DEFAULT_MCE_SAFE`; `helpers.c` checks it.
+#[cfg(CONFIG_X86_64)]
+const MAY_BE_BAD: u32 = 14;
+
+/// The same, as other processors do it.
+///
+/// # Safety
+///
+/// As above.
+#[cfg(not(CONFIG_X86_64))]
+pub unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> usize {
+    // SAFETY: the caller's conditions.
+    unsafe { helpers::daxfs_copy_bad(to.cast(), from.cast(), len) }
+}
+
 /// Someone who is told that memory has gone bad.
 pub trait Watch: Send + Sync + 'static {
     /// Who is told first.

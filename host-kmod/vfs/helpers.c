@@ -25,6 +25,9 @@
 #ifdef CONFIG_X86_MCE
 #include <asm/mce.h>
 #endif
+#ifdef CONFIG_X86_64
+#include <asm/extable_fixup_types.h>
+#endif
 
 #define HELPER __attribute__((used)) noinline
 /* Called from Rust only: no header declares them. */
@@ -488,6 +491,16 @@ HELPER void daxfs_queue_work(struct delayed_work *work, unsigned long delay)
 /* Memory that has gone bad */
 
 static DEFINE_MTREE(daxfs_bad_frames);
+
+#ifdef CONFIG_X86_64
+/* bad_memory.rs has this number, for instructions like those of copy_mc_fragile(). */
+static_assert(EX_TYPE_DEFAULT_MCE_SAFE == 14);
+#else
+HELPER size_t daxfs_copy_bad(void *to, const void *from, size_t len)
+{
+	return len - copy_mc_to_kernel(to, from, len);
+}
+#endif
 
 HELPER int daxfs_bad_add(unsigned long first, unsigned long last)
 {

@@ -136,6 +136,8 @@ extern "C" {
     pub(crate) fn daxfs_xa_next(xa: *mut xarray, index: *mut c_ulong) -> *mut c_void;
     pub(crate) fn daxfs_init_work(work: *mut delayed_work, function: crate::work::Function);
     pub(crate) fn daxfs_queue_work(work: *mut delayed_work, delay: c_ulong);
+    #[cfg(not(CONFIG_X86_64))]
+    pub(crate) fn daxfs_copy_bad(to: *mut c_void, from: *const c_void, len: usize) -> usize;
     pub(crate) fn daxfs_bad_add(first: c_ulong, last: c_ulong) -> c_int;
     pub(crate) fn daxfs_bad_find(frame: *mut c_ulong, last: c_ulong) -> bool;
     pub(crate) fn daxfs_bad_forget();

@@ -208,12 +208,12 @@ impl<B: Backing> Region<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfBounds`].
+    /// [`Error::OutOfBounds`], [`Error::BadMemory`].
     pub fn copy_out(&self, at: RegionOffset, into: &mut [u8]) -> Result<()> {
         let offset = self.check(at, into.len() as u64, 1)?;
         // SAFETY: `check` found that many bytes at `offset` inside the backing.
-        unsafe { self.backing.copy_out(offset, into) };
-        Ok(())
+        let read = unsafe { self.backing.copy_out(offset, into) };
+        read.then_some(()).ok_or(Error::BadMemory { offset: at.get() })
     }
 
     /// Copies private bytes into the range.
@@ -242,9 +242,9 @@ impl<B: Backing> Region<B> {
         }
         // SAFETY: `check` found `len` bytes at both offsets inside the backing (so `len` fits a
         // usize), and they do not overlap.
-        unsafe { self.backing.copy_within(source, target, len as usize) };
+        let read = unsafe { self.backing.copy_within(source, target, len as usize) };
         self.written(target, len as usize);
-        Ok(())
+        read.then_some(()).ok_or(Error::BadMemory { offset: from.get() })
     }
 
     /// Zeroes bytes of the range.

@@ -12,10 +12,11 @@ pub struct Debugger {
 }
 
 /// Registers, as numbers among those that the server tells.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Register {
-    /// The source of string instructions.
+    Rdx = 3,
     Rsi = 4,
+    Rdi = 5,
     /// The next instruction.
     Rip = 16,
 }

@@ -90,12 +90,11 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.text.extend(bytes);
         let text = String::from_utf8_lossy(&self.text);
-        if text.contains("\ngo\n") {
-            if let Some(ready) = self.ready.take() {
-                let places = text.lines().filter_map(place).collect();
-                // Who does not listen any more has said why.
-                let _ = ready.send(Event::Ready(places));
-            }
+        let ready = if text.contains("\ngo\n") { self.ready.take() } else { None };
+        if let Some(ready) = ready {
+            let places = text.lines().filter_map(place).collect();
+            // Who does not listen any more has said why.
+            let _ = ready.send(Event::Ready(places));
         }
         Ok(bytes.len())
     }

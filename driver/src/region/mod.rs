@@ -317,6 +317,21 @@ impl<B: Backing> Region<B> {
         }
     }
 
+    /// Whether memory is known to have gone bad somewhere in `len` bytes at `at`.
+    pub fn is_bad(&self, at: RegionOffset, len: u64) -> bool {
+        self.check(at, len, 1).is_err_and(|error| matches!(error, Error::BadMemory { .. }))
+    }
+
+    /// How many of `pages` neighbouring pages at `at` lie before memory that is known to have gone bad.
+    pub fn good_pages(&self, at: RegionOffset, pages: u64) -> u64 {
+        if !self.is_bad(at, pages.saturating_mul(BLOCK_SIZE)) {
+            return pages;
+        }
+        let page = |number| at.checked_add(number * BLOCK_SIZE);
+        let bad = |&number: &u64| page(number).is_none_or(|at| self.is_bad(at, BLOCK_SIZE));
+        (0..pages).find(bad).unwrap_or(pages)
+    }
+
     /// Whether all `len` bytes at `at` lie in the range.
     pub fn contains(&self, at: RegionOffset, len: u64) -> bool {
         self.place(at, len, 1).is_ok()

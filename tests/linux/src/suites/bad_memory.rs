@@ -31,6 +31,7 @@ suite!(
         every_mount_takes_it_out_of_its_mappings,
         writing_over_a_page_of_the_base_heals_it,
         a_page_of_the_branch_cannot_be_written_to,
+        new_files_go_round_it,
         a_directory_on_it_cannot_be_listed,
         a_superblock_on_it_is_a_reason,
         a_dma_buf_has_it_too,
@@ -331,10 +332,27 @@ fn a_page_of_the_branch_cannot_be_written_to() {
     let written = file.write_at(&pages(0, PAGES), 0).unwrap();
     assert_eq!(written, BAD * PAGE);
     the_rest_works(&mount, &file);
+}
+
+fn new_files_go_round_it() {
+    let piece = Piece::new(8);
+    let mount = piece.mount("rw,branch=b,parent=main");
+    let file = make(mount.path("new"));
+    file.write_all_at(&pages(0, PAGES), 0).unwrap();
+    lose(&file);
     drop(file);
     fs::remove_file(mount.path("new")).unwrap();
-    fs::write(mount.path("newer"), pages(0, 2)).unwrap();
-    has(mount.path("newer"), &pages(0, 2));
+    // More often than there is room for, so that every page has its turn.
+    for round in 0..40 {
+        let expected = pages(round, 60);
+        fs::write(mount.path("newer"), &expected).unwrap();
+        has(mount.path("newer"), &expected);
+        fs::remove_file(mount.path("newer")).unwrap();
+    }
+    fs::write(mount.path("last"), pages(3, 60)).unwrap();
+    crate::branch::commit(&mount.open()).unwrap();
+    drop(mount);
+    has(piece.mount("ro,validate").path("last"), &pages(3, 60));
 }
 
 fn a_directory_on_it_cannot_be_listed() {

@@ -43,6 +43,11 @@ pub enum Error {
         /// Region offset of the access.
         offset: u64,
     },
+    /// Memory of the range has gone bad.
+    BadMemory {
+        /// First byte of the access that met it, region offset.
+        offset: u64,
+    },
     /// There is no such name.
     NotFound,
     /// The name exists already.
@@ -115,6 +120,7 @@ pub enum Error {
 pub enum Errno {
     EPERM = 1,
     ENOENT = 2,
+    EIO = 5,
     ENOMEM = 12,
     EBUSY = 16,
     EEXIST = 17,
@@ -145,6 +151,7 @@ impl Errno {
         match self {
             Self::EPERM => "EPERM",
             Self::ENOENT => "ENOENT",
+            Self::EIO => "EIO",
             Self::ENOMEM => "ENOMEM",
             Self::EBUSY => "EBUSY",
             Self::EEXIST => "EEXIST",
@@ -174,6 +181,7 @@ impl Error {
             Self::Corrupt { .. } | Self::OutOfBounds { .. } | Self::Misaligned { .. } => {
                 Errno::EUCLEAN
             }
+            Self::BadMemory { .. } => Errno::EIO,
             Self::NotFound | Self::NoSuchBranch { .. } => Errno::ENOENT,
             Self::Exists | Self::BranchExists { .. } => Errno::EEXIST,
             Self::NotDirectory => Errno::ENOTDIR,
@@ -207,6 +215,9 @@ impl fmt::Display for Error {
                 write!(f, "access of {len} bytes at {offset:#x} leaves the range")
             }
             Self::Misaligned { offset } => write!(f, "misaligned word access at {offset:#x}"),
+            Self::BadMemory { offset } => {
+                write!(f, "memory of the range has gone bad, at {offset:#x}")
+            }
             Self::NotFound => f.write_str("no such file or directory"),
             Self::Exists => f.write_str("file exists"),
             Self::NotDirectory => f.write_str("not a directory"),

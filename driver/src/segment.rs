@@ -62,6 +62,10 @@ pub fn allocate<B: Backing>(
         if word.state != SegmentState::Free {
             continue;
         }
+        // A log needs all of a segment; data goes round what is bad.
+        if kind == SegmentKind::Log && region.is_bad(segments.start_of(index)?, segments.size()) {
+            continue;
+        }
         // Acquires what the last owner did before it gave the segment back.
         if region.compare_exchange(at, seen, word.taken(owner, kind).to_word())?.is_ok() {
             return Ok(index);

@@ -324,7 +324,7 @@ impl Space {
         wanted: u64,
     ) -> Result<Run> {
         if let Some((index, from)) = self.current {
-            if let Some(run) = self.take(index, from, wanted)? {
+            if let Some(run) = self.take(region, index, from, wanted)? {
                 return Ok(run);
             }
         }
@@ -343,7 +343,7 @@ impl Space {
                 if full || !self.owned.get(u64::from(index.get())) {
                     continue;
                 }
-                if let Some(run) = self.take(index, self.first_page(index), wanted)? {
+                if let Some(run) = self.take(region, index, self.first_page(index), wanted)? {
                     return Ok(run);
                 }
             }
@@ -379,21 +379,37 @@ impl Space {
         let hint = SegmentIndex::new(hint);
         let index = segment::allocate(region, &self.segments, branch, kind, hint)?;
         self.own(index);
-        self.take(index, self.first_page(index), wanted)?.ok_or(Error::NoSpace)
+        self.take(region, index, self.first_page(index), wanted)?.ok_or(Error::NoSpace)
     }
 
     /// Takes a run of unused pages of segment `index` from page number `from` on.
-    fn take(&mut self, index: SegmentIndex, from: u64, wanted: u64) -> Result<Option<Run>> {
+    fn take<B: Backing>(
+        &mut self,
+        region: &Region<B>,
+        index: SegmentIndex,
+        from: u64,
+        wanted: u64,
+    ) -> Result<Option<Run>> {
         let end = self.first_page(index).saturating_add(self.segments.pages());
-        let Some(first) = self.used.first_clear(from, end) else { return Ok(None) };
-        let limit = first.saturating_add(wanted.max(1)).min(end);
-        let pages = self.used.first_set(first, limit) - first;
-        // Pages become used when they are referenced; go on behind them meanwhile.
-        self.current = Some((index, first + pages));
-        self.handed_out = Some(Pages { first, count: pages });
-        let start = self.segments.area.start.checked_add(first.saturating_mul(BLOCK_SIZE));
-        let start = start.ok_or(Error::Corrupt { what: "segment area", at: first })?;
-        Ok(Some(Run { start, pages }))
+        while let Some(first) = self.used.first_clear(from, end) {
+            let limit = first.saturating_add(wanted.max(1)).min(end);
+            let pages = self.used.first_set(first, limit) - first;
+            let start = self.segments.area.start.checked_add(first.saturating_mul(BLOCK_SIZE));
+            let start = start.ok_or(Error::Corrupt { what: "segment area", at: first })?;
+            let pages = region.good_pages(start, pages);
+            if pages == 0 {
+                // It counts as used: nobody gets it as long as this mount has the segment.
+                if self.used.set(first) {
+                    self.count_used(index, 1);
+                }
+                continue;
+            }
+            // Pages become used when they are referenced; go on behind them meanwhile.
+            self.current = Some((index, first + pages));
+            self.handed_out = Some(Pages { first, count: pages });
+            return Ok(Some(Run { start, pages }));
+        }
+        Ok(None)
     }
 
     /// Counts the pages that were handed out, and are not referenced yet, as used: for whoever has to

@@ -173,7 +173,7 @@ unsafe impl Backing for MappedFile {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.range.write_back(offset, len) }
     }
-    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.range.copy_out(offset, into) }
     }
@@ -181,7 +181,7 @@ unsafe impl Backing for MappedFile {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.range.copy_in(offset, from) }
     }
-    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) {
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) -> bool {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.range.copy_within(from, to, len) }
     }

@@ -24,6 +24,7 @@ mod platform;
 mod range;
 
 use kernel::prelude::*;
+use vfs::bad_memory::{Registry, Watcher};
 use vfs::context::Registration;
 
 module! {
@@ -40,11 +41,17 @@ module! {
 struct DaxfsModule {
     #[pin]
     _registration: Registration,
+    // Behind the file system: it goes when nothing is mounted any more.
+    _registry: Watcher<Registry>,
 }
 
 impl kernel::InPlaceModule for DaxfsModule {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         platform::choose_kernel_id();
-        try_pin_init!(Self { _registration <- Registration::new::<mount::Daxfs>(module) })
+        try_pin_init!(Self {
+            // Before anything can be mounted.
+            _registry: Registry::begin()?,
+            _registration <- Registration::new::<mount::Daxfs>(module),
+        })
     }
 }

@@ -14,6 +14,7 @@ use kernel::static_lock_class;
 use kernel::str::{BStr, CStr, CString};
 use kernel::sync::{Arc, UniqueArc};
 use vfs::attr::{Attributes, Changes, Time};
+use vfs::bad_memory::{self, FrameNumbers, Watch, Watcher};
 use vfs::context::{Context, Parameter, Value, Wrong};
 use vfs::dax::DaxDevice;
 use vfs::file::{Argument, File, Seek};
@@ -42,13 +43,44 @@ pub(crate) struct Daxfs {
     options: Options,
     /// Numbers up to this are files of the base image, whatever branch the mount is on.
     base_inodes: u64,
-    heartbeat: RwSemaphore<Option<Periodic<Daxfs>>>,
+    company: RwSemaphore<Option<Company>>,
+}
+
+/// What runs beside the operations of a mount, as long as it is there.
+struct Company {
+    _heartbeat: Option<Periodic<Daxfs>>,
+    _watcher: Watcher<Daxfs>,
 }
 
 impl Work for Daxfs {
     fn run(&self) {
         // Whether the branch has ended is told to whoever uses it.
         let _ = self.engine.tick(system::monotonic_ms());
+    }
+}
+
+impl Watch for Daxfs {
+    const PRIORITY: i32 = bad_memory::MOUNTS;
+
+    fn gone_bad(&self, frames: &FrameNumbers) {
+        if let Some(offset) = self.range().offset_of(frames) {
+            pr_err!(
+                "memory has gone bad at {:#x} of the range: using it is an I/O error\n",
+                offset
+            );
+            self.engine.damaged();
+        }
+    }
+}
+
+impl Company {
+    /// Begins what runs beside a mount.
+    fn of(mount: &Arc<Daxfs>) -> Result<Self> {
+        let heartbeat = mount.engine.lease_ms().map(|lease| {
+            let interval = u32::try_from((lease / BEATS).max(1)).unwrap_or(u32::MAX);
+            Periodic::start(mount.clone(), interval)
+        });
+        Ok(Self { _heartbeat: heartbeat.transpose()?, _watcher: Watcher::new(mount.clone())? })
     }
 }
 
@@ -186,7 +218,7 @@ impl FileSystem for Daxfs {
         let region = Region::new(LinuxRange::new(memory, true));
         let region = region.on(options.parsed().persistence);
         let wanted = options.for_engine(context);
-        let heartbeat = RwSemaphore::new(None, c"daxfs_heartbeat", static_lock_class!())?;
+        let company = RwSemaphore::new(None, c"daxfs_company", static_lock_class!())?;
         let options = options.for_mount();
         // From here on the image knows of the mount: nothing fails without taking that back. And the
         // mount is where it stays before it is filled, because it is too large for a stack.
@@ -198,17 +230,14 @@ impl FileSystem for Daxfs {
         let engine =
             Mount::prepare(Linux(shared.clone()), region, &wanted).map_err(&mut refused)?;
         let base_inodes = u64::from(engine.volume().base().inode_count());
-        let this = Self { engine, shared, options, base_inodes, heartbeat };
+        let this = Self { engine, shared, options, base_inodes, company };
         let this = Arc::<Self>::from(place.write(this));
         this.engine.enter(&wanted).map_err(&mut refused)?;
-        if let Some(lease) = this.engine.lease_ms() {
-            let interval = u32::try_from((lease / BEATS).max(1)).unwrap_or(u32::MAX);
-            let periodic = Periodic::start(this.clone(), interval).inspect_err(|_| {
-                // The error is the one to tell.
-                let _ = this.engine.leave();
-            })?;
-            *this.heartbeat.write() = Some(periodic);
-        }
+        let company = Company::of(&this).inspect_err(|_| {
+            // The error is the one to tell.
+            let _ = this.engine.leave();
+        })?;
+        *this.company.write() = Some(company);
         if this.is_read_only() {
             context.set_read_only();
         }
@@ -249,8 +278,8 @@ impl FileSystem for Daxfs {
     }
 
     fn unmount(this: Arc<Self>) {
-        // Waits for a beat to end.
-        drop(this.heartbeat.write().take());
+        // Waits for a beat to end, and for a report.
+        drop(this.company.write().take());
         if let Err(error) = this.engine.leave() {
             pr_warn!("unmount: {}\n", Reason(&error));
         }
@@ -434,9 +463,10 @@ impl FileSystem for Daxfs {
 
     fn read(file: &File<'_, Self>, offset: u64, len: u64, to: &mut Destination<'_>) -> Result<u64> {
         let fs = file.inode().super_block().data();
+        let mut to = Reader { memory: fs.range(), to };
         let read = fs.engine.looking(|look| {
             fs.check(file)?;
-            look.read_to(Self::open(file), offset, len, &mut Reader(to))
+            look.read_to(Self::open(file), offset, len, &mut to)
         });
         read.errno()
     }
@@ -447,7 +477,7 @@ impl FileSystem for Daxfs {
         from: &mut Source<'_>,
     ) -> Result<(u64, Attributes)> {
         let fs = file.inode().super_block().data();
-        let mut from = Writer { from, check: || fs.check(file) };
+        let mut from = Writer { memory: fs.range(), from, check: || fs.check(file) };
         let written = fs.engine.write_from(Self::open(file), offset, &mut from);
         written.map(|(count, now)| (count, fs.told(&now))).errno()
     }

@@ -12,6 +12,7 @@
 #include <linux/fs_context.h>
 #include <linux/io.h>
 #include <linux/magic.h>
+#include <linux/maple_tree.h>
 #include <linux/mm.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
@@ -21,6 +22,12 @@
 #include <linux/uio.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
+#ifdef CONFIG_X86_MCE
+#include <asm/mce.h>
+#endif
+#ifdef CONFIG_X86_64
+#include <asm/extable_fixup_types.h>
+#endif
 
 #define HELPER __attribute__((used)) noinline
 /* Called from Rust only: no header declares them. */
@@ -256,15 +263,19 @@ HELPER bool daxfs_dir_emit_dots(struct file *file, struct dir_context *ctx)
 
 /*
  * Copies that must not fetch a page of the process: the caller holds locks that a page fault takes. The
- * first bears memory that has gone bad.
+ * first bears memory that has gone bad, and says whether that is what it met: then the bytes where it
+ * ended cannot be copied anywhere.
  */
-HELPER size_t daxfs_copy_to_iter(const void *from, size_t len, struct iov_iter *to)
+HELPER size_t daxfs_copy_to_iter(const void *from, size_t len, struct iov_iter *to, bool *is_bad)
 {
+	u8 somewhere[L1_CACHE_BYTES];
 	size_t copied;
 
 	pagefault_disable();
 	copied = _copy_mc_to_iter(from, len, to);
 	pagefault_enable();
+	*is_bad = copied < len &&
+		  copy_mc_to_kernel(somewhere, from + copied, min(len - copied, sizeof(somewhere)));
 	return copied;
 }
 
@@ -482,6 +493,89 @@ HELPER void daxfs_queue_work(struct delayed_work *work, unsigned long delay)
 {
 	queue_delayed_work(system_dfl_wq, work, delay);
 }
+
+/* Memory that has gone bad */
+
+static DEFINE_MTREE(daxfs_bad_frames);
+
+#ifdef CONFIG_X86_64
+/* bad_memory.rs has this number, for instructions like those of copy_mc_fragile(). */
+static_assert(EX_TYPE_DEFAULT_MCE_SAFE == 14);
+#else
+HELPER size_t daxfs_copy_bad(void *to, const void *from, size_t len)
+{
+	return len - copy_mc_to_kernel(to, from, len);
+}
+#endif
+
+HELPER int daxfs_bad_add(unsigned long first, unsigned long last)
+{
+	return mtree_store_range(&daxfs_bad_frames, first, last, xa_mk_value(1), GFP_NOFS);
+}
+
+/* The first at `*frame` or behind it, up to `last`. */
+HELPER bool daxfs_bad_find(unsigned long *frame, unsigned long last)
+{
+	MA_STATE(mas, &daxfs_bad_frames, *frame, *frame);
+	bool found;
+
+	mas_lock(&mas);
+	found = mas_find(&mas, last);
+	mas_unlock(&mas);
+	if (found)
+		*frame = max(*frame, mas.index);
+	return found;
+}
+
+HELPER void daxfs_bad_forget(void)
+{
+	mtree_destroy(&daxfs_bad_frames);
+}
+
+#ifdef CONFIG_X86_MCE
+/* bad_memory.rs has these numbers: behind those who handle an error, before it is only logged. */
+static_assert(MCE_PRIO_UC > 3 && MCE_PRIO_EDAC == 2 && MCE_PRIO_MCELOG < 2);
+
+/* The frames that a report says have gone bad. Only Intel tells how much it is; else it is a page. */
+HELPER bool daxfs_bad_frames_of(void *report, unsigned long *first, unsigned long *last)
+{
+	struct mce *mce = report;
+	unsigned int bits = 0;
+
+	if (!mce || mce_is_correctable(mce) || !mce_usable_address(mce))
+		return false;
+	if (mce->cpuvendor == X86_VENDOR_INTEL && mce->status & MCI_STATUS_MISCV)
+		bits = MCI_MISC_ADDR_LSB(mce->misc);
+	bits = clamp_t(unsigned int, bits, PAGE_SHIFT, PUD_SHIFT) - PAGE_SHIFT;
+	*first = PHYS_PFN(mce->addr & MCI_ADDR_PHYSADDR) >> bits << bits;
+	*last = *first | (BIT(bits) - 1);
+	return true;
+}
+
+HELPER void daxfs_watch_memory(struct notifier_block *block)
+{
+	mce_register_decode_chain(block);
+}
+
+HELPER void daxfs_unwatch_memory(struct notifier_block *block)
+{
+	mce_unregister_decode_chain(block);
+}
+#else
+/* Nobody tells. */
+HELPER bool daxfs_bad_frames_of(void *report, unsigned long *first, unsigned long *last)
+{
+	return false;
+}
+
+HELPER void daxfs_watch_memory(struct notifier_block *block)
+{
+}
+
+HELPER void daxfs_unwatch_memory(struct notifier_block *block)
+{
+}
+#endif
 
 /* Time */
 

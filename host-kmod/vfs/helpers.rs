@@ -10,8 +10,8 @@
 )]
 
 use kernel::bindings::{
-    delayed_work, dir_context, fs_context, fs_parameter, inode, iov_iter, kiocb, kstatfs, page,
-    rw_semaphore, seq_file, super_block, vm_area_struct, vm_fault, xarray,
+    delayed_work, dir_context, fs_context, fs_parameter, inode, iov_iter, kiocb, kstatfs,
+    notifier_block, page, rw_semaphore, seq_file, super_block, vm_area_struct, vm_fault, xarray,
 };
 use kernel::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
@@ -109,7 +109,12 @@ extern "C" {
         file: *mut kernel::bindings::file,
         ctx: *mut dir_context,
     ) -> bool;
-    pub(crate) fn daxfs_copy_to_iter(from: *const c_void, len: usize, to: *mut iov_iter) -> usize;
+    pub(crate) fn daxfs_copy_to_iter(
+        from: *const c_void,
+        len: usize,
+        to: *mut iov_iter,
+        is_bad: *mut bool,
+    ) -> usize;
     pub(crate) fn daxfs_zero_to_iter(len: usize, to: *mut iov_iter) -> usize;
     pub(crate) fn daxfs_copy_from_iter(to: *mut c_void, len: usize, from: *mut iov_iter) -> usize;
     pub(crate) fn daxfs_vma_mixed(vma: *mut vm_area_struct);
@@ -131,6 +136,18 @@ extern "C" {
     pub(crate) fn daxfs_xa_next(xa: *mut xarray, index: *mut c_ulong) -> *mut c_void;
     pub(crate) fn daxfs_init_work(work: *mut delayed_work, function: crate::work::Function);
     pub(crate) fn daxfs_queue_work(work: *mut delayed_work, delay: c_ulong);
+    #[cfg(not(CONFIG_X86_64))]
+    pub(crate) fn daxfs_copy_bad(to: *mut c_void, from: *const c_void, len: usize) -> usize;
+    pub(crate) fn daxfs_bad_add(first: c_ulong, last: c_ulong) -> c_int;
+    pub(crate) fn daxfs_bad_find(frame: *mut c_ulong, last: c_ulong) -> bool;
+    pub(crate) fn daxfs_bad_forget();
+    pub(crate) fn daxfs_bad_frames_of(
+        report: *mut c_void,
+        first: *mut c_ulong,
+        last: *mut c_ulong,
+    ) -> bool;
+    pub(crate) fn daxfs_watch_memory(block: *mut notifier_block);
+    pub(crate) fn daxfs_unwatch_memory(block: *mut notifier_block);
     pub(crate) fn daxfs_monotonic_ms() -> u64;
     pub(crate) fn daxfs_show_option(seq: *mut seq_file, name: *const c_char, value: *const c_char);
     pub(crate) fn daxfs_phys_bits() -> c_uint;

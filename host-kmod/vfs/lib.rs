@@ -19,6 +19,7 @@
 //! | [`uio`] | `iov_iter` |
 //! | [`mapping`] | `address_space`, `vm_operations_struct`: page faults |
 //! | [`memory`] | `memremap`: the range |
+//! | [`bad_memory`] | `mce_register_decode_chain`: memory of it that has gone bad |
 //! | [`dax`], [`dma_buf`] | where a range can come from, too |
 //! | [`sync`] | `rw_semaphore`, `memalloc_nofs` |
 //! | [`system`] | time, randomness, capabilities, options of `/proc/mounts` |
@@ -38,6 +39,7 @@
 #![no_std]
 
 pub mod attr;
+pub mod bad_memory;
 pub mod context;
 pub mod dax;
 pub mod dentry;

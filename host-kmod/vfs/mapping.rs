@@ -34,6 +34,7 @@ use kernel::types::Opaque;
 
 const NOPAGE: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_NOPAGE;
 const SIGBUS: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+const HWPOISON: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_HWPOISON;
 const OOM: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_OOM;
 const FALLBACK: vm_fault_t = bindings::vm_fault_reason_VM_FAULT_FALLBACK;
 
@@ -332,6 +333,9 @@ impl Fault {
     fn failed(error: Error) -> vm_fault_t {
         if error == ENOMEM {
             OOM
+        } else if error == EIO {
+            // Memory has gone bad: SIGBUS, which says so.
+            HWPOISON
         } else {
             SIGBUS
         }

@@ -3,6 +3,7 @@
 //! Memory that a file system can be in, mapped into the kernel: physical memory that the kernel does
 //! not use, a DAX device, a dma-buf.
 
+use crate::bad_memory::{self, FrameNumbers};
 use crate::dax::DaxDevice;
 use crate::dma_buf::MappedBuffer;
 use crate::helpers;
@@ -99,11 +100,15 @@ impl MemoryRange {
     }
 
     /// The page frames from byte `offset` of the range on: at least one, and as many of the next `pages`
-    /// as are neighbours.
+    /// as are neighbours and have not gone bad.
     pub fn frames(&self, offset: u64, pages: u64) -> Result<Frames> {
         let end = pages.checked_mul(PAGE).and_then(|len| offset.checked_add(len));
         if pages == 0 || offset % PAGE != 0 || end.is_none_or(|end| end > self.size as u64) {
             return Err(EFAULT);
+        }
+        let pages = self.good(offset, pages * PAGE) / PAGE;
+        if pages == 0 {
+            return Err(EIO);
         }
         match &self.origin {
             Origin::Physical(start) | Origin::Device(start, _) => {
@@ -118,6 +123,65 @@ impl MemoryRange {
                 Ok(Frames { first, count })
             }
         }
+    }
+}
+
+/// Memory that has gone bad.
+impl MemoryRange {
+    /// How many of `len` bytes at `offset`, all inside of the range, lie before memory that is known to have
+    /// gone bad.
+    #[inline]
+    pub fn good(&self, offset: u64, len: u64) -> u64 {
+        if bad_memory::any() {
+            self.good_of_some(offset, len)
+        } else {
+            len
+        }
+    }
+
+    #[cold]
+    fn good_of_some(&self, offset: u64, len: u64) -> u64 {
+        if len == 0 {
+            return 0;
+        }
+        let (first, last) = (offset / PAGE, (offset + len - 1) / PAGE);
+        let bad = match &self.origin {
+            Origin::Physical(start) | Origin::Device(start, _) => {
+                let frame = start / PAGE;
+                bad_memory::first(&(frame + first..=frame + last)).map(|bad| bad - frame)
+            }
+            Origin::Buffer(_) => (first..=last).find(|&page| self.is_bad(page)),
+        };
+        bad.map_or(len, |page| (page * PAGE).saturating_sub(offset))
+    }
+
+    /// Whether a page is known to have gone bad.
+    fn is_bad(&self, page: u64) -> bool {
+        let frame = self.frame(page * PAGE);
+        bad_memory::first(&(frame..=frame)).is_some()
+    }
+
+    /// The frame that the byte at `offset` is in, which is inside of the range.
+    fn frame(&self, offset: u64) -> u64 {
+        match &self.origin {
+            Origin::Physical(start) | Origin::Device(start, _) => (start + offset) / PAGE,
+            Origin::Buffer(buffer) => buffer.frame(offset),
+        }
+    }
+
+    /// Remembers that the byte at `offset`, inside of the range, could not be read.
+    #[cold]
+    pub fn note_bad(&self, offset: u64) {
+        let frame = self.frame(offset);
+        // If it cannot be remembered now, whoever reads there next finds out again.
+        let _ = bad_memory::add(&(frame..=frame));
+    }
+
+    /// Where the first of these frames is that lies in the range.
+    #[cold]
+    pub fn offset_of(&self, frames: &FrameNumbers) -> Option<u64> {
+        let mut pages = 0..self.size as u64 / PAGE;
+        pages.find(|page| frames.contains(&self.frame(page * PAGE))).map(|page| page * PAGE)
     }
 }
 

@@ -36,23 +36,24 @@ impl Destination<'_> {
         self.len() == 0
     }
 
-    /// Copies memory to it, as far as that goes without fetching a page of the process. Memory that
-    /// has gone bad ends the copy, too.
+    /// Copies memory to it, as far as that goes without fetching a page of the process; returns how many
+    /// bytes were copied, and whether memory that has gone bad is what ended the copy.
     ///
     /// # Safety
     ///
     /// `len` bytes at `from` are mapped. They may change meanwhile.
-    pub unsafe fn put(&mut self, from: NonNull<u8>, len: usize) -> usize {
+    pub unsafe fn put(&mut self, from: NonNull<u8>, len: usize) -> (usize, bool) {
+        let (from, mut is_bad) = (from.as_ptr().cast(), false);
         // SAFETY: the caller's condition; the vector is the process's.
-        let done = unsafe { helpers::daxfs_copy_to_iter(from.as_ptr().cast(), len, self.raw) };
-        self.short |= done < len;
-        done
+        let done = unsafe { helpers::daxfs_copy_to_iter(from, len, self.raw, &mut is_bad) };
+        self.short |= done < len && !is_bad;
+        (done, is_bad)
     }
 
     /// The same, for memory of the kernel's own.
     pub fn put_slice(&mut self, from: &[u8]) -> usize {
         // SAFETY: a slice is mapped.
-        unsafe { self.put(NonNull::from(from).cast(), from.len()) }
+        unsafe { self.put(NonNull::from(from).cast(), from.len()) }.0
     }
 
     /// Fills with zeros, in the same way.

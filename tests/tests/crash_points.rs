@@ -100,7 +100,8 @@ impl Stopping {
     fn line(&self, line: usize) -> [u8; LINE] {
         let mut bytes = [0; LINE];
         // SAFETY: the line was stored to, and the range is whole pages.
-        unsafe { self.range.copy_out(line * LINE, &mut bytes) };
+        let read = unsafe { self.range.copy_out(line * LINE, &mut bytes) };
+        assert!(read);
         bytes
     }
 }
@@ -153,7 +154,7 @@ unsafe impl Backing for Stopping {
         // The stopped writer goes on alone: its exchanges succeed, and nobody sees them.
         Ok(current)
     }
-    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.range.copy_out(offset, into) }
     }
@@ -169,12 +170,14 @@ unsafe impl Backing for Stopping {
             self.stores.dirty(offset, from.len() / 2);
         }
     }
-    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) {
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) -> bool {
         if self.stores.happens() {
             // SAFETY: the caller's conditions are the same.
-            unsafe { self.range.copy_within(from, to, len) }
+            let read = unsafe { self.range.copy_within(from, to, len) };
             self.stores.dirty(to, len);
+            return read;
         }
+        true
     }
     unsafe fn zero(&self, offset: usize, len: usize) {
         if self.stores.happens() {

@@ -450,6 +450,15 @@ impl<P: Platform> Mount<P> {
         self.reading(|_| Ok(()))
     }
 
+    /// Memory of the range has gone bad, which its [`Backing`] knows by now: has the front end take its
+    /// mappings down and forget what it remembers, when nobody works on what was there before.
+    ///
+    /// [`Backing`]: crate::Backing
+    pub fn damaged(&self) {
+        let _state = self.state.write();
+        self.volume.platform.outdated();
+    }
+
     /// Shows the others that this mount lives, and does nothing else: takes no lock and waits for
     /// nothing. For kernels whose operations may keep them from [`Self::tick`].
     pub fn beat(&self) {

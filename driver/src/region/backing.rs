@@ -63,6 +63,12 @@ pub unsafe trait Backing {
         None
     }
 
+    /// Whether memory is known to have gone bad somewhere in `len` bytes at `offset`. It is not touched.
+    fn is_bad(&self, offset: usize, len: usize) -> bool {
+        let _ = (offset, len);
+        false
+    }
+
     /// Loads a word.
     ///
     /// # Safety
@@ -103,12 +109,13 @@ pub unsafe trait Backing {
         let _ = (offset, len);
     }
 
-    /// Copies bytes out of the range.
+    /// Copies bytes out of the range. Returns whether all of them could be read: memory may have gone bad.
     ///
     /// # Safety
     ///
     /// `offset + into.len() <= size`.
-    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]);
+    #[must_use]
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool;
 
     /// Copies bytes into the range.
     ///
@@ -117,12 +124,13 @@ pub unsafe trait Backing {
     /// `offset + from.len() <= size`.
     unsafe fn copy_in(&self, offset: usize, from: &[u8]);
 
-    /// Copies bytes inside the range.
+    /// Copies bytes inside the range; returns as [`Self::copy_out`].
     ///
     /// # Safety
     ///
     /// `from + len <= size`, `to + len <= size`, and the two do not overlap.
-    unsafe fn copy_within(&self, from: usize, to: usize, len: usize);
+    #[must_use]
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) -> bool;
 
     /// Zeroes bytes of the range.
     ///
@@ -238,12 +246,13 @@ unsafe impl Backing for MappedRange {
         unsafe { cache::write_back(at, len) };
     }
 
-    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
         // SAFETY: the caller keeps the range in bounds.
         let from = unsafe { self.at(offset) };
         // SAFETY: `into.len()` bytes are readable at `from` (caller, type invariant) and writable
         // at `into`; private memory never overlaps the range.
         unsafe { bytes::copy(from, into.as_mut_ptr(), into.len()) };
+        true
     }
 
     unsafe fn copy_in(&self, offset: usize, from: &[u8]) {
@@ -253,13 +262,14 @@ unsafe impl Backing for MappedRange {
         unsafe { bytes::copy(from.as_ptr(), to, from.len()) };
     }
 
-    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) {
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) -> bool {
         // SAFETY: the caller keeps both ranges in bounds.
         let source = unsafe { self.at(from) };
         // SAFETY: as above.
         let target = unsafe { self.at(to) };
         // SAFETY: both hold `len` mapped bytes and do not overlap (caller).
         unsafe { bytes::copy(source, target, len) };
+        true
     }
 
     unsafe fn zero(&self, offset: usize, len: usize) {

@@ -1,9 +1,9 @@
 //! Checked access to the shared range.
 //!
 //! [`Region`] is the only way the engine touches the range. It owns one promise: **every access is
-//! inside the range and words are aligned**, checked in `Region::check` and nowhere else. What is
+//! inside the range and words are aligned**, checked in `Region::place` and nowhere else. What is
 //! read is a copy; there is no `&T` or `&[u8]` into the range, because other kernels change it at
-//! any time.
+//! any time. And memory that is known to have gone bad is not touched ([`Backing::is_bad`]).
 //!
 //! Two families of access, named apart:
 //!
@@ -102,7 +102,7 @@ impl<B: Backing> Region<B> {
     /// # Errors
     ///
     /// [`Error::OutOfBounds`] or [`Error::Misaligned`].
-    fn check(&self, at: RegionOffset, len: u64, align: u64) -> Result<usize> {
+    fn place(&self, at: RegionOffset, len: u64, align: u64) -> Result<usize> {
         let offset = at.get();
         let out_of_bounds = Error::OutOfBounds { offset, len };
         let end = offset.checked_add(len).ok_or(out_of_bounds)?;
@@ -113,6 +113,20 @@ impl<B: Backing> Region<B> {
             return Err(Error::Misaligned { offset });
         }
         usize::try_from(offset).map_err(|_| out_of_bounds)
+    }
+
+    /// [`Self::place`], for an access here and now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::place`]; [`Error::BadMemory`].
+    fn check(&self, at: RegionOffset, len: u64, align: u64) -> Result<usize> {
+        let offset = self.place(at, len, align)?;
+        // What lies inside of the range has a length that fits a usize.
+        if self.backing.is_bad(offset, len as usize) {
+            return Err(Error::BadMemory { offset: at.get() });
+        }
+        Ok(offset)
     }
 
     /// [`Self::check`], for an access that writes.
@@ -194,12 +208,12 @@ impl<B: Backing> Region<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfBounds`].
+    /// [`Error::OutOfBounds`], [`Error::BadMemory`].
     pub fn copy_out(&self, at: RegionOffset, into: &mut [u8]) -> Result<()> {
         let offset = self.check(at, into.len() as u64, 1)?;
         // SAFETY: `check` found that many bytes at `offset` inside the backing.
-        unsafe { self.backing.copy_out(offset, into) };
-        Ok(())
+        let read = unsafe { self.backing.copy_out(offset, into) };
+        read.then_some(()).ok_or(Error::BadMemory { offset: at.get() })
     }
 
     /// Copies private bytes into the range.
@@ -228,9 +242,9 @@ impl<B: Backing> Region<B> {
         }
         // SAFETY: `check` found `len` bytes at both offsets inside the backing (so `len` fits a
         // usize), and they do not overlap.
-        unsafe { self.backing.copy_within(source, target, len as usize) };
+        let read = unsafe { self.backing.copy_within(source, target, len as usize) };
         self.written(target, len as usize);
-        Ok(())
+        read.then_some(()).ok_or(Error::BadMemory { offset: from.get() })
     }
 
     /// Zeroes bytes of the range.
@@ -266,42 +280,61 @@ impl<B: Backing> Region<B> {
         self.copy_in(at, value.as_bytes())
     }
 
-    /// A raw view of `len` bytes at `at`, for reading without an intermediate copy.
+    /// A raw view of `len` bytes at `at`, for reading without an intermediate copy. Memory in it may have
+    /// gone bad: that is looked at where it is accessed.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfBounds`].
     pub fn slice(&self, at: RegionOffset, len: u64) -> Result<SharedSlice<'_, B>> {
-        self.check(at, len, 1)?;
+        self.place(at, len, 1)?;
         Ok(SharedSlice::new(self, at, len))
     }
 
-    /// A raw view of `len` bytes at `at`, for writing without an intermediate copy.
+    /// A raw view of `len` bytes at `at`, for writing without an intermediate copy; as [`Self::slice`].
     ///
     /// # Errors
     ///
     /// [`Error::OutOfBounds`] or [`Error::ReadOnly`].
     pub fn slice_mut(&self, at: RegionOffset, len: u64) -> Result<SharedSliceMut<'_, B>> {
-        self.check_write(at, len, 1)?;
+        if !self.is_writable() {
+            return Err(Error::ReadOnly);
+        }
+        self.place(at, len, 1)?;
         Ok(SharedSliceMut::new(self, at, len))
     }
 
     /// Where `len` bytes at `at` are in this address space.
     fn address(&self, at: RegionOffset, len: u64) -> Option<NonNull<u8>> {
-        let offset = self.check(at, len, 1).ok()?;
+        let offset = self.place(at, len, 1).ok()?;
         self.backing.address(offset)
     }
 
     /// Bytes of the range were written past the region.
     fn was_written(&self, at: RegionOffset, len: u64) {
-        if let Ok(offset) = self.check(at, len, 1) {
+        if let Ok(offset) = self.place(at, len, 1) {
             self.written(offset, len as usize);
         }
     }
 
+    /// Whether memory is known to have gone bad somewhere in `len` bytes at `at`.
+    pub fn is_bad(&self, at: RegionOffset, len: u64) -> bool {
+        self.check(at, len, 1).is_err_and(|error| matches!(error, Error::BadMemory { .. }))
+    }
+
+    /// How many of `pages` neighbouring pages at `at` lie before memory that is known to have gone bad.
+    pub fn good_pages(&self, at: RegionOffset, pages: u64) -> u64 {
+        if !self.is_bad(at, pages.saturating_mul(BLOCK_SIZE)) {
+            return pages;
+        }
+        let page = |number| at.checked_add(number * BLOCK_SIZE);
+        let bad = |&number: &u64| page(number).is_none_or(|at| self.is_bad(at, BLOCK_SIZE));
+        (0..pages).find(bad).unwrap_or(pages)
+    }
+
     /// Whether all `len` bytes at `at` lie in the range.
     pub fn contains(&self, at: RegionOffset, len: u64) -> bool {
-        self.check(at, len, 1).is_ok()
+        self.place(at, len, 1).is_ok()
     }
 }
 

@@ -95,6 +95,12 @@ impl<'a, B: Backing> SharedSliceMut<'a, B> {
         self.len == 0
     }
 
+    /// Where the view starts.
+    #[must_use]
+    pub const fn start(&self) -> RegionOffset {
+        self.start
+    }
+
     /// Copies `from` to the start of the view.
     ///
     /// # Errors

@@ -108,6 +108,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<u8> {
     let first = format!("{}{GREETING}", places::start(options.guests, false));
     let beside = Beside {
         ports: &ports,
+        options: &[],
         first: &first,
         log: show.as_ref().map(|show| show as &(dyn Fn(&str) + Sync)),
     };

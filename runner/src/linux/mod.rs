@@ -77,6 +77,8 @@ pub struct Run<'a> {
 pub struct Beside<'a> {
     /// Pipes for the serial ports behind Linux's, three at most: see [`Machine::serial_pipes`].
     pub ports: &'a [PathBuf],
+    /// Further options of QEMU's, with their values.
+    pub options: &'a [(&'a str, String)],
     /// Commands that are run before a shell is given to the terminal.
     pub first: &'a str,
     /// Who gets the lines of the log; otherwise standard error gets those that are worth showing.
@@ -244,6 +246,9 @@ impl Run<'_> {
         machine.serial(Stream::Messages);
         for port in self.beside.ports {
             machine.serial_pipes(port);
+        }
+        for (name, value) in self.beside.options {
+            machine.arg(name, value);
         }
         streams(&mut machine);
         let command = machine.into_command();

@@ -169,18 +169,19 @@ unsafe impl Backing for Lying {
         if lie.about(0) & 1 == 0 { Ok(current) } else { Err(lie.about(current)) }
     }
 
-    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
         // SAFETY: the caller's conditions are the same.
-        unsafe { self.memory.range().copy_out(offset, into) };
-        let Some(lie) = self.peer.access() else { return };
+        let read = unsafe { self.memory.range().copy_out(offset, into) };
+        let Some(lie) = self.peer.access() else { return read };
         if lie.told {
             lie.change(into);
-            return;
+            return read;
         }
         let mut changed = into.to_vec();
         lie.change(&mut changed);
         // SAFETY: as above: it is as long.
         unsafe { self.memory.range().copy_in(offset, &changed) };
+        read
     }
 
     unsafe fn copy_in(&self, offset: usize, from: &[u8]) {
@@ -189,10 +190,10 @@ unsafe impl Backing for Lying {
         unsafe { self.memory.range().copy_in(offset, from) };
     }
 
-    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) {
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) -> bool {
         self.peer.access();
         // SAFETY: the caller's conditions are the same.
-        unsafe { self.memory.range().copy_within(from, to, len) };
+        unsafe { self.memory.range().copy_within(from, to, len) }
     }
 
     unsafe fn zero(&self, offset: usize, len: usize) {

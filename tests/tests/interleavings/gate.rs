@@ -67,7 +67,7 @@ unsafe impl Backing for Gated {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.0.compare_exchange(offset, current, new) }
     }
-    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
         pass();
         // SAFETY: the caller's conditions are the same.
         unsafe { self.0.copy_out(offset, into) }
@@ -77,7 +77,7 @@ unsafe impl Backing for Gated {
         // SAFETY: the caller's conditions are the same.
         unsafe { self.0.copy_in(offset, from) }
     }
-    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) {
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) -> bool {
         pass();
         // SAFETY: the caller's conditions are the same.
         unsafe { self.0.copy_within(from, to, len) }

@@ -176,16 +176,18 @@ unsafe impl Backing for Shared {
             }
         }
     }
-    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) {
+    unsafe fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
         self.0.copy_out(offset, into);
+        true
     }
     unsafe fn copy_in(&self, offset: usize, from: &[u8]) {
         self.0.copy_in(offset, from);
     }
-    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) {
+    unsafe fn copy_within(&self, from: usize, to: usize, len: usize) -> bool {
         let mut bytes = vec![0; len];
         self.0.copy_out(from, &mut bytes);
         self.0.copy_in(to, &bytes);
+        true
     }
     unsafe fn zero(&self, offset: usize, len: usize) {
         self.0.copy_in(offset, &vec![0; len]);

@@ -1,6 +1,7 @@
 //! The checks.
 
 mod attributes;
+mod bad_memory;
 mod branches;
 mod data;
 mod directories;
@@ -19,7 +20,7 @@ use crate::check::{Check, Suite};
 use crate::worker::Job;
 
 /// The suites, those first that tell most.
-static SUITES: [&Suite; 14] = [
+static SUITES: [&Suite; 15] = [
     &names::SUITE,
     &attributes::SUITE,
     &data::SUITE,
@@ -33,6 +34,7 @@ static SUITES: [&Suite; 14] = [
     &reference::SUITE,
     &hostile::SUITE,
     &shortage::SUITE,
+    &bad_memory::SUITE,
     &exercise::SUITE,
 ];
 

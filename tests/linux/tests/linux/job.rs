@@ -31,6 +31,8 @@ pub static ALL: [Job; 2] = [
             "reference_faults",
             "hostile",
             "shortage",
+            // What it does to memory lasts.
+            "bad_memory",
         ],
         packages: &[],
         programs: &[],

@@ -7,7 +7,9 @@ use crate::error::{errno, IntoKernel, Reason};
 use crate::options::{Ending, Options};
 use crate::platform::{Linux, Shared};
 use crate::range::{LinuxRange, Reader, Writer};
-use daxfs::{Access, Ino, Mount, NewInode, Pages, Region, RenameMode, SetAttributes, Timestamp};
+use daxfs::{
+    Access, Changing, Ino, Mount, NewInode, Pages, Region, RenameMode, SetAttributes, Timestamp,
+};
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::static_lock_class;
@@ -130,9 +132,26 @@ impl Daxfs {
         Ok(Ino::new(inode.ino()))
     }
 
+    /// Changes something about an inode.
+    fn change<R>(
+        &self,
+        inode: &Inode<Self>,
+        change: impl FnOnce(&mut Changing<'_, Linux>, Ino) -> daxfs::Result<R>,
+    ) -> Result<R> {
+        // Who has lost its branch is told that, and not that the mount only looks at another.
+        self.ino(inode).errno()?;
+        self.engine.changing(|changing| change(changing, self.ino(inode)?)).errno()
+    }
+
     /// The engine's number of an open file's inode, which [`Self::check`] is to be asked about.
-    fn open(file: &File<'_, Self>) -> Ino {
+    fn number(file: &File<'_, Self>) -> Ino {
         Ino::new(file.inode().ino())
+    }
+
+    /// The same, having asked once: see [`Self::change`].
+    fn open(&self, file: &File<'_, Self>) -> Result<Ino> {
+        self.check(file).errno()?;
+        Ok(Self::number(file))
     }
 
     /// Whether an open file is one of the branch that the mount is on. With the engine's lock held, this
@@ -365,32 +384,24 @@ impl FileSystem for Daxfs {
             atime: changes.atime.map(time),
             mtime: changes.mtime.map(time),
         };
-        let told = fs.engine.changing(|change| {
-            let now = change.setattr(fs.ino(inode)?, &changes)?;
-            Ok(fs.told(&now))
-        });
-        told.errno()
+        fs.change(inode, |change, ino| change.setattr(ino, &changes).map(|now| fs.told(&now)))
     }
 
     fn create(dir: &Inode<Self>, name: &[u8], new: &New) -> Result<Made> {
         let fs = dir.super_block().data();
         let new = NewInode { mode: new.mode, uid: new.uid, gid: new.gid, rdev: new.rdev };
-        let made = fs.engine.changing(|change| {
-            let dir = fs.ino(dir)?;
+        fs.change(dir, |change, dir| {
             let made = change.create(dir, name, &new)?;
             Ok(Made { inode: fs.told(&made), dir: fs.told(&change.look().getattr(dir)?) })
-        });
-        made.errno()
+        })
     }
 
     fn symlink(dir: &Inode<Self>, name: &[u8], target: &[u8], new: &New) -> Result<Made> {
         let fs = dir.super_block().data();
-        let made = fs.engine.changing(|change| {
-            let dir = fs.ino(dir)?;
+        fs.change(dir, |change, dir| {
             let made = change.symlink(dir, name, target, (new.uid, new.gid))?;
             Ok(Made { inode: fs.told(&made), dir: fs.told(&change.look().getattr(dir)?) })
-        });
-        made.errno()
+        })
     }
 
     fn read_link(inode: &Inode<Self>, into: &mut [u8]) -> Result<usize> {
@@ -400,23 +411,19 @@ impl FileSystem for Daxfs {
 
     fn unlink(dir: &Inode<Self>, name: &[u8]) -> Result<Made> {
         let fs = dir.super_block().data();
-        let removed = fs.engine.changing(|change| {
-            let dir = fs.ino(dir)?;
+        fs.change(dir, |change, dir| {
             let removed = change.unlink(dir, name)?;
             let look = change.look();
             Ok(Made { inode: fs.told(&look.getattr(removed)?), dir: fs.told(&look.getattr(dir)?) })
-        });
-        removed.errno()
+        })
     }
 
     fn rmdir(dir: &Inode<Self>, name: &[u8]) -> Result<Attributes> {
         let fs = dir.super_block().data();
-        let removed = fs.engine.changing(|change| {
-            let dir = fs.ino(dir)?;
+        fs.change(dir, |change, dir| {
             change.rmdir(dir, name)?;
             Ok(fs.told(&change.look().getattr(dir)?))
-        });
-        removed.errno()
+        })
     }
 
     fn rename(
@@ -432,11 +439,7 @@ impl FileSystem for Daxfs {
             Rename::NoReplace => RenameMode::NoReplace,
             Rename::Exchange => RenameMode::Exchange,
         };
-        let renamed = fs.engine.changing(|change| {
-            let (from, to) = (fs.ino(from)?, fs.ino(to)?);
-            change.rename((from, old), (to, new), mode)
-        });
-        renamed.errno()
+        fs.change(from, |change, from| change.rename((from, old), (fs.ino(to)?, new), mode))
     }
 
     fn list(dir: &Inode<Self>, cookie: u64, entries: &mut Entries) -> Result {
@@ -466,7 +469,7 @@ impl FileSystem for Daxfs {
         let mut to = Reader { memory: fs.range(), to };
         let read = fs.engine.looking(|look| {
             fs.check(file)?;
-            look.read_to(Self::open(file), offset, len, &mut to)
+            look.read_to(Self::number(file), offset, len, &mut to)
         });
         read.errno()
     }
@@ -478,25 +481,25 @@ impl FileSystem for Daxfs {
     ) -> Result<(u64, Attributes)> {
         let fs = file.inode().super_block().data();
         let mut from = Writer { memory: fs.range(), from, check: || fs.check(file) };
-        let written = fs.engine.write_from(Self::open(file), offset, &mut from);
+        let written = fs.engine.write_from(Self::number(file), offset, &mut from);
         written.map(|(count, now)| (count, fs.told(&now))).errno()
     }
 
     fn allocate(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes> {
         let fs = file.inode().super_block().data();
-        let now = fs.engine.allocate(Self::open(file), offset, len, &|| fs.check(file));
+        let now = fs.engine.allocate(fs.open(file)?, offset, len, &|| fs.check(file));
         now.map(|now| fs.told(&now)).errno()
     }
 
     fn zero(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes> {
         let fs = file.inode().super_block().data();
-        let now = fs.engine.zero(Self::open(file), offset, len, &|| fs.check(file));
+        let now = fs.engine.zero(fs.open(file)?, offset, len, &|| fs.check(file));
         now.map(|now| fs.told(&now)).errno()
     }
 
     fn punch(file: &File<'_, Self>, offset: u64, len: u64) -> Result<Attributes> {
         let fs = file.inode().super_block().data();
-        let now = fs.engine.punch(Self::open(file), offset, len, &|| fs.check(file));
+        let now = fs.engine.punch(fs.open(file)?, offset, len, &|| fs.check(file));
         now.map(|now| fs.told(&now)).errno()
     }
 
@@ -508,7 +511,7 @@ impl FileSystem for Daxfs {
         };
         let found = fs.engine.looking(|look| {
             fs.check(file)?;
-            look.seek(Self::open(file), offset, wanted)
+            look.seek(Self::number(file), offset, wanted)
         });
         found.errno()
     }
@@ -521,7 +524,7 @@ impl FileSystem for Daxfs {
         let fs = file.inode().super_block().data();
         let located = fs.engine.looking(|look| {
             fs.check(file)?;
-            look.with_pages(Self::open(file), page, most, |pages| {
+            look.with_pages(Self::number(file), page, most, |pages| {
                 map(match pages {
                     Pages::At { at, pages } => Place::Frames(fs.range().frames(at.get(), pages)?),
                     Pages::Hole { .. } => Place::Hole,
@@ -537,7 +540,7 @@ impl FileSystem for Daxfs {
     fn own(file: &File<'_, Self>, page: u64, map: &mut dyn FnMut(Frames)) -> Result {
         let fs = file.inode().super_block().data();
         let owned = fs.engine.own_page(
-            Self::open(file),
+            Self::number(file),
             page,
             || fs.check(file),
             |at| fs.range().frames(at.get(), 1).map(map),
@@ -547,7 +550,7 @@ impl FileSystem for Daxfs {
 
     fn stored(file: &File<'_, Self>) -> Result {
         let fs = file.inode().super_block().data();
-        fs.engine.stored(Self::open(file), || fs.check(file)).errno()
+        fs.engine.stored(fs.open(file)?, || fs.check(file)).errno()
     }
 
     fn read_page(file: &File<'_, Self>, page: u64, into: &mut [u8]) -> Result {
@@ -555,7 +558,7 @@ impl FileSystem for Daxfs {
         let offset = page.checked_mul(PAGE).ok_or(EFAULT)?;
         let read = fs.engine.looking(|look| {
             fs.check(file)?;
-            look.read(Self::open(file), offset, into)
+            look.read(Self::number(file), offset, into)
         });
         let read = read.errno()?;
         if read == 0 {

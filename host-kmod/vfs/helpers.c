@@ -263,20 +263,24 @@ HELPER bool daxfs_dir_emit_dots(struct file *file, struct dir_context *ctx)
 
 /*
  * Copies that must not fetch a page of the process: the caller holds locks that a page fault takes. The
- * first bears memory that has gone bad, and says whether that is what it met: then the bytes where it
- * ended cannot be copied anywhere.
+ * first bears memory that has gone bad.
  */
-HELPER size_t daxfs_copy_to_iter(const void *from, size_t len, struct iov_iter *to, bool *is_bad)
+HELPER size_t daxfs_copy_to_iter(const void *from, size_t len, struct iov_iter *to)
 {
-	u8 somewhere[L1_CACHE_BYTES];
 	size_t copied;
 
 	pagefault_disable();
 	copied = _copy_mc_to_iter(from, len, to);
 	pagefault_enable();
-	*is_bad = copied < len &&
-		  copy_mc_to_kernel(somewhere, from + copied, min(len - copied, sizeof(somewhere)));
 	return copied;
+}
+
+/* Whether that is what such a copy has met: then the bytes where it ended cannot be copied anywhere. */
+HELPER bool daxfs_meets_bad(const void *from, size_t len)
+{
+	u8 somewhere[L1_CACHE_BYTES];
+
+	return copy_mc_to_kernel(somewhere, from, min(len, sizeof(somewhere)));
 }
 
 HELPER size_t daxfs_zero_to_iter(size_t len, struct iov_iter *to)

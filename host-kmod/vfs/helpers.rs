@@ -109,12 +109,8 @@ extern "C" {
         file: *mut kernel::bindings::file,
         ctx: *mut dir_context,
     ) -> bool;
-    pub(crate) fn daxfs_copy_to_iter(
-        from: *const c_void,
-        len: usize,
-        to: *mut iov_iter,
-        is_bad: *mut bool,
-    ) -> usize;
+    pub(crate) fn daxfs_copy_to_iter(from: *const c_void, len: usize, to: *mut iov_iter) -> usize;
+    pub(crate) fn daxfs_meets_bad(from: *const c_void, len: usize) -> bool;
     pub(crate) fn daxfs_zero_to_iter(len: usize, to: *mut iov_iter) -> usize;
     pub(crate) fn daxfs_copy_from_iter(to: *mut c_void, len: usize, from: *mut iov_iter) -> usize;
     pub(crate) fn daxfs_vma_mixed(vma: *mut vm_area_struct);

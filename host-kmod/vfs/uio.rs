@@ -42,11 +42,18 @@ impl Destination<'_> {
     /// # Safety
     ///
     /// `len` bytes at `from` are mapped. They may change meanwhile.
+    #[inline]
     pub unsafe fn put(&mut self, from: NonNull<u8>, len: usize) -> (usize, bool) {
-        let (from, mut is_bad) = (from.as_ptr().cast(), false);
+        let from = from.as_ptr();
         // SAFETY: the caller's condition; the vector is the process's.
-        let done = unsafe { helpers::daxfs_copy_to_iter(from, len, self.raw, &mut is_bad) };
-        self.short |= done < len && !is_bad;
+        let done = unsafe { helpers::daxfs_copy_to_iter(from.cast(), len, self.raw) };
+        if done == len {
+            return (done, false);
+        }
+        // SAFETY: the caller's condition; `done` bytes are not all.
+        let is_bad =
+            unsafe { helpers::daxfs_meets_bad(from.wrapping_add(done).cast(), len - done) };
+        self.short |= !is_bad;
         (done, is_bad)
     }
 

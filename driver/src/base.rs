@@ -195,7 +195,8 @@ impl Base {
         if !self.contains(ino) {
             return Err(Error::NotFound);
         }
-        self.inode_with_raw(region, ino).map(|(inode, _)| inode)
+        let raw: BaseInode = region.read(self.inode_at(ino)?)?;
+        self.check_inode(ino, &raw)
     }
 
     /// Reads and checks an inode; returns the copy that was checked as well.

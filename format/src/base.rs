@@ -158,13 +158,31 @@ pub fn check_name(name: &[u8]) -> Result<(), NameError> {
         Err(NameError::Empty)
     } else if name.len() > NAME_MAX {
         Err(NameError::TooLong)
-    } else if name.iter().any(|&b| b == 0 || b == b'/') {
+    } else if has_bad_byte(name) {
         Err(NameError::BadByte)
     } else if name == b"." || name == b".." {
         Err(NameError::Dot)
     } else {
         Ok(())
     }
+}
+
+/// Whether there is a NUL or a slash in a name. Eight bytes at a time: every entry of a base directory
+/// that is listed comes here.
+fn has_bad_byte(name: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    const SLASHES: u64 = ONES * b'/' as u64;
+    // The lowest byte that is 0 gets its high bit by borrowing; bytes above it may get theirs wrongly.
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7) != 0;
+    let mut rest = name;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        if has_zero(word) || has_zero(word ^ SLASHES) {
+            return true;
+        }
+        rest = behind;
+    }
+    rest.iter().any(|&byte| byte == 0 || byte == b'/')
 }
 
 #[cfg(test)]
@@ -189,5 +207,24 @@ mod tests {
         assert_eq!(check_name(b"."), Err(NameError::Dot));
         assert_eq!(check_name(b".."), Err(NameError::Dot));
         assert_eq!(check_name(b"..."), Ok(()));
+    }
+
+    #[test]
+    fn a_bad_byte_is_found_anywhere_and_no_other_is_taken_for_one() {
+        for len in 1..40 {
+            for good in 1..=255_u8 {
+                let bad = good == b'/';
+                let wanted = if bad { Err(NameError::BadByte) } else { Ok(()) };
+                let found = check_name(&[good; NAME_MAX][..len]);
+                assert!(found == wanted || good == b'.' && len < 3, "{good} {len}");
+                for at in 0..len {
+                    let mut name = [good; NAME_MAX];
+                    name[at] = b'/';
+                    assert_eq!(check_name(&name[..len]), Err(NameError::BadByte));
+                    name[at] = 0;
+                    assert_eq!(check_name(&name[..len]), Err(NameError::BadByte));
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What files are made of: changed pages over the base's content.
 
-use super::inode::{BaseContent, Content};
-use super::pages::{PageArena, PageMap, PageRef};
+use super::inode::{BaseContent, Content, Inode};
+use super::pages::{PageRef, Walk};
 use super::{base_inode, regular, Index, View};
 use crate::error::{Error, Result};
 use crate::region::Backing;
@@ -37,23 +37,23 @@ pub enum Extent {
 struct File<'i> {
     size: u64,
     /// Changed pages.
-    pages: Option<&'i PageMap>,
+    pages: Option<Walk<'i>>,
     /// What lies under them.
     base: Option<BaseContent>,
 }
 
 impl File<'_> {
     /// As [`Index::extent`].
-    #[inline]
-    fn extent(&self, arena: &PageArena, offset: u64, most: u64) -> Result<Extent> {
+    #[inline(always)]
+    fn extent(&mut self, offset: u64, most: u64) -> Result<Extent> {
         let Some(left) = self.size.checked_sub(offset).filter(|&left| left > 0) else {
             return Ok(Extent::End);
         };
         let mut left = left.min(most.max(1));
-        if let Some(pages) = self.pages {
+        if let Some(pages) = &mut self.pages {
             let (page, within) = (offset / BLOCK_SIZE, offset % BLOCK_SIZE);
             let max = within.saturating_add(left).div_ceil(BLOCK_SIZE);
-            if let Some((first, run)) = arena.run(pages, page, max) {
+            if let Some((first, run)) = pages.run(page, max) {
                 let len = (run * BLOCK_SIZE - within).min(left);
                 return Ok(match first {
                     PageRef::Region(at) => {
@@ -64,7 +64,7 @@ impl File<'_> {
                 });
             }
             // Nothing changed here; up to the next changed page the base decides.
-            if let Some(next) = arena.first_mapped(pages, page, page.saturating_add(max)) {
+            if let Some(next) = pages.first_mapped(page, page.saturating_add(max)) {
                 left = left.min(next * BLOCK_SIZE - offset);
             }
         }
@@ -91,7 +91,7 @@ impl Index {
         offset: u64,
         most: u64,
     ) -> Result<Extent> {
-        self.file(view, ino)?.extent(&self.pages, offset, most)
+        self.file(view, ino)?.extent(offset, most)
     }
 
     /// What regular file `ino` is made of.
@@ -110,7 +110,7 @@ impl Index {
         let Content::File { pages, base } = &inode.content else {
             return Err(Error::InvalidArgument("not a regular file"));
         };
-        Ok(File { size: inode.size, pages: Some(pages), base: *base })
+        Ok(File { size: inode.size, pages: Some(self.pages.walk(pages)), base: *base })
     }
 
     /// Reads from file `ino` at `offset`; returns how many bytes there were.
@@ -145,12 +145,12 @@ impl Index {
         sink: &mut impl Sink<B>,
     ) -> Result<u64> {
         // Reading nothing still needs something to read from.
-        let file = self.file(view, ino)?;
+        let mut file = self.file(view, ino)?;
         let mut done = 0;
         while done < len {
             let Some(at) = offset.checked_add(done) else { break };
             let wanted = len - done;
-            let (put, piece) = match file.extent(&self.pages, at, wanted)? {
+            let (put, piece) = match file.extent(at, wanted)? {
                 Extent::End => break,
                 Extent::Data { at, len } => {
                     let piece = len.min(wanted);
@@ -207,6 +207,15 @@ impl Index {
     pub fn page_run(&self, ino: Ino, page: u64, max: u64) -> Option<(PageRef, u64)> {
         match &self.changed(ino)?.content {
             Content::File { pages, .. } => self.pages.run(pages, page, max),
+            _ => None,
+        }
+    }
+
+    /// Which pages of a changed inode were changed, if it is a regular file.
+    #[must_use]
+    pub fn pages_of<'i>(&'i self, inode: &'i Inode) -> Option<Walk<'i>> {
+        match &inode.content {
+            Content::File { pages, .. } => Some(self.pages.walk(pages)),
             _ => None,
         }
     }

@@ -95,6 +95,72 @@ pub struct PageArena {
     mapped: u64,
 }
 
+/// A page map that is gone through in the order of its pages, or nearly: the leaf that it is at is not
+/// looked for again.
+pub struct Walk<'a> {
+    arena: &'a PageArena,
+    map: &'a PageMap,
+    /// Which leaf it is at, counted from the map's start.
+    number: u64,
+    /// That leaf, if there is one.
+    leaf: Option<&'a Node>,
+}
+
+impl<'a> Walk<'a> {
+    /// The slots from that of `page` on, in the leaf that has it.
+    #[inline(always)]
+    fn slots(&mut self, page: u64) -> Option<&'a [u32]> {
+        let number = page >> FANOUT_SHIFT;
+        if number != self.number {
+            (self.number, self.leaf) = (number, self.arena.leaf(self.map, page));
+        }
+        self.leaf?.get(slot_of(page, 0)..)
+    }
+
+    /// As [`PageArena::run`].
+    #[inline(always)]
+    pub fn run(&mut self, page: u64, max: u64) -> Option<(PageRef, u64)> {
+        if self.map.height == 0 {
+            let first = PageRef::from_slot(self.map.root).filter(|_| page == 0);
+            return first.map(|first| (first, 1));
+        }
+        let mut slots = self.slots(page)?.iter();
+        let start = *slots.next()?;
+        let first = PageRef::from_slot(start)?;
+        let mut count = 1;
+        if matches!(first, PageRef::Private(_)) {
+            return Some((first, count));
+        }
+        while count < max {
+            match slots.next() {
+                // The references of neighbours in the range are, too.
+                Some(&slot) if slot == start + count as u32 && slot & PageRef::PRIVATE == 0 => {
+                    count += 1;
+                }
+                Some(_) => break,
+                // The next leaf.
+                None => match page.checked_add(count).and_then(|next| self.slots(next)) {
+                    Some(next) => slots = next.iter(),
+                    None => break,
+                },
+            }
+        }
+        Some((first, count))
+    }
+
+    /// As [`PageArena::first_mapped`].
+    #[inline]
+    pub fn first_mapped(&mut self, from: u64, to: u64) -> Option<u64> {
+        if self.map.height > 0 {
+            let near = self.slots(from).and_then(|slots| slots.iter().position(|&slot| slot != 0));
+            if let Some(near) = near {
+                return from.checked_add(near as u64).filter(|&page| page < to);
+            }
+        }
+        self.arena.first_mapped(self.map, from, to)
+    }
+}
+
 /// One file's page map.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct PageMap {
@@ -146,31 +212,14 @@ impl PageArena {
     /// follow it in the range.
     #[must_use]
     pub fn run(&self, map: &PageMap, page: u64, max: u64) -> Option<(PageRef, u64)> {
-        if map.height == 0 {
-            return self.get(map, page).map(|first| (first, 1));
-        }
-        let mut slots = self.leaf(map, page)?.get(slot_of(page, 0)..)?.iter();
-        let start = *slots.next()?;
-        let first = PageRef::from_slot(start)?;
-        let mut count = 1;
-        if matches!(first, PageRef::Private(_)) {
-            return Some((first, count));
-        }
-        while count < max {
-            match slots.next() {
-                // The references of neighbours in the range are, too.
-                Some(&slot) if slot == start + count as u32 && slot & PageRef::PRIVATE == 0 => {
-                    count += 1;
-                }
-                Some(_) => break,
-                // The next leaf.
-                None => match page.checked_add(count).and_then(|next| self.leaf(map, next)) {
-                    Some(leaf) => slots = leaf.iter(),
-                    None => break,
-                },
-            }
-        }
-        Some((first, count))
+        self.walk(map).run(page, max)
+    }
+
+    /// To go through a map in the order of its pages.
+    #[must_use]
+    #[inline]
+    pub const fn walk<'a>(&'a self, map: &'a PageMap) -> Walk<'a> {
+        Walk { arena: self, map, number: u64::MAX, leaf: None }
     }
 
     /// The first mapped page in `from..to`.
@@ -376,6 +425,7 @@ impl PageArena {
         self.nodes.memory()
     }
 
+    #[inline(never)]
     fn leaf(&self, map: &PageMap, page: u64) -> Option<&Node> {
         if !map.covers(page) {
             return None;
@@ -482,5 +532,13 @@ mod tests {
         assert_eq!(arena.run(&map, 60, 7), Some((PageRef::Region(1060), 7)));
         assert_eq!(arena.run(&map, 101, 1000), Some((PageRef::Region(1101), 99)));
         assert_eq!(arena.run(&map, 200, 1), None);
+        // In one go, there and back.
+        let mut walk = arena.walk(&map);
+        for page in (55..205).chain((55..205).rev()) {
+            assert_eq!(walk.run(page, 30), arena.run(&map, page, 30));
+            for to in [page, page + 1, page + 4, u64::MAX] {
+                assert_eq!(walk.first_mapped(page, to), arena.first_mapped(&map, page, to));
+            }
+        }
     }
 }

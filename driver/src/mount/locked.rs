@@ -36,6 +36,7 @@ impl<P: Platform> Mount<P> {
     /// [`Error::Stale`](crate::Error::Stale), [`Error::Corrupt`](crate::Error::Corrupt),
     /// [`Error::NoMemory`](crate::Error::NoMemory) if the state cannot be brought up to date; those of
     /// `look`.
+    #[inline]
     pub fn looking<R>(&self, look: impl FnOnce(&Looking<'_, P>) -> Result<R>) -> Result<R> {
         self.reading(|current| look(&Looking { mount: self, current }))
     }

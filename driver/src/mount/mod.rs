@@ -517,14 +517,22 @@ impl<P: Platform> Mount<P> {
     }
 
     /// Runs `look` on a state that is up to date.
+    #[inline]
     fn reading<R>(&self, look: impl FnOnce(&Current) -> Result<R>) -> Result<R> {
-        {
-            let state = self.state.read();
-            if state.current.is_fresh(&self.volume)? {
-                state.current.check_readable()?;
-                return look(&state.current);
-            }
+        let state = self.state.read();
+        if !state.current.is_fresh(&self.volume)? {
+            drop(state);
+            return self.reading_anew(look);
         }
+        state.current.check_readable()?;
+        look(&state.current)
+    }
+
+    /// Brings the state up to date, and runs `look` on it. Apart from [`Self::reading`]: it is rare, and
+    /// what `look` does is part of the caller's code where it is called only once.
+    #[cold]
+    #[inline(never)]
+    fn reading_anew<R>(&self, look: impl FnOnce(&Current) -> Result<R>) -> Result<R> {
         let mut state = self.state.write();
         self.refresh(&mut state)?;
         state.current.check_readable()?;

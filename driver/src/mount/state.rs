@@ -225,6 +225,7 @@ impl Current {
 
     /// Whether nothing has happened since this mount last looked: one load, and one more for a mount
     /// that follows a branch others write to.
+    #[inline]
     pub(crate) fn is_fresh<P: Platform>(&self, volume: &Volume<P>) -> Result<bool> {
         if !matches!(volume.geometry.delta, Delta::Segmented(_)) {
             return Ok(true);

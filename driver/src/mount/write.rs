@@ -17,6 +17,7 @@ use crate::index::Extent;
 use crate::log::entry::{Entry, Operation, WriteSource, MAX_FILE_SIZE};
 use crate::log::writer::Reserve;
 use crate::platform::{Lock, Platform};
+use crate::space::Space;
 use crate::storage::TryVec;
 use crate::transfer::{Bytes, Source};
 use daxfs_format::{Ino, RegionOffset, BLOCK_SIZE};
@@ -154,26 +155,25 @@ impl<P: Platform> Mount<P> {
         if !current.is_fresh(&self.volume)? || current.check_writable().is_err() {
             return Ok(None);
         }
-        let run = |at: u64| -> Result<Option<(RegionOffset, u64)>> {
+        let Some(mut pages) = current.index.pages_of(inode) else { return Ok(None) };
+        let space = &current.writing.as_ref().ok_or(Error::ReadOnly)?.space;
+        let mut run = |at: u64| -> Option<(RegionOffset, u64)> {
             let (page, within) = (at / BLOCK_SIZE, at % BLOCK_SIZE);
-            let pages = (within + (end - at).min(MAX_PIECE)).div_ceil(BLOCK_SIZE);
-            let owned = self.owned_run(current, ino, page, pages)?;
-            Ok(owned.and_then(|(start, run)| {
-                let len = (run * BLOCK_SIZE - within).min(end - at);
-                Some((start.checked_add(within)?, len))
-            }))
+            let wanted = (within + (end - at).min(MAX_PIECE)).div_ceil(BLOCK_SIZE);
+            let (start, run) = owned_part(space, pages.run(page, wanted))?;
+            Some((start.checked_add(within)?, (run * BLOCK_SIZE - within).min(end - at)))
         };
-        let first = run(offset)?;
+        let first = run(offset);
         let mut at = offset;
         while at < end {
-            match if at == offset { first } else { run(at)? } {
+            match if at == offset { first } else { run(at) } {
                 Some((_, len)) => at += len,
                 None => return Ok(None),
             }
         }
         let mut at = offset;
         while at < end {
-            let piece = if at == offset { first } else { run(at)? };
+            let piece = if at == offset { first } else { run(at) };
             let Some((start, len)) = piece else { break };
             match self.volume.region.slice_mut(start, len).and_then(|into| source.take(into)) {
                 Ok(taken) => {
@@ -189,7 +189,8 @@ impl<P: Platform> Mount<P> {
         if at > offset {
             current.index.note_write(inode, self.volume.platform.now());
         }
-        Ok(Some((at - offset, current.index.attributes(self.volume.view(), ino)?)))
+        // It is a file, which has no entries.
+        Ok(Some((at - offset, inode.attributes(0))))
     }
 
     /// Writes at the end of file `ino`, wherever that is; returns where, and how many bytes.
@@ -272,14 +273,9 @@ impl<P: Platform> Mount<P> {
         page: u64,
         max: u64,
     ) -> Result<Option<(RegionOffset, u64)>> {
-        let Some((PageRef::Region(at), run)) = current.index.page_run(ino, page, max) else {
-            return Ok(None);
-        };
+        let found = current.index.page_run(ino, page, max);
         let space = &current.writing.as_ref().ok_or(Error::ReadOnly)?.space;
-        let start = RegionOffset::new(u64::from(at) * BLOCK_SIZE);
-        // A run may reach from a segment of ours into somebody else's.
-        let owned = space.owned_pages(start, run);
-        Ok((owned > 0).then_some((start, owned)))
+        Ok(owned_part(space, found))
     }
 
     /// How many pages of the file from `page` on, which this branch does not own, `max` at most, there are
@@ -527,4 +523,14 @@ impl<P: Platform> Mount<P> {
         }
         Ok(())
     }
+}
+
+/// Where pages of a file are that were found in its map, and how many of them this mount may write to
+/// in place, if it may write to the first.
+fn owned_part(space: &Space, found: Option<(PageRef, u64)>) -> Option<(RegionOffset, u64)> {
+    let Some((PageRef::Region(at), run)) = found else { return None };
+    let start = RegionOffset::new(u64::from(at) * BLOCK_SIZE);
+    // A run may reach from a segment of ours into somebody else's.
+    let owned = space.owned_pages(start, run);
+    (owned > 0).then_some((start, owned))
 }

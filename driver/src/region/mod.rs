@@ -304,10 +304,10 @@ impl<B: Backing> Region<B> {
         Ok(SharedSliceMut::new(self, at, len))
     }
 
-    /// Where `len` bytes at `at` are in this address space.
-    fn address(&self, at: RegionOffset, len: u64) -> Option<NonNull<u8>> {
-        let offset = self.place(at, len, 1).ok()?;
-        self.backing.address(offset)
+    /// Where the bytes of a view that starts at `at` are in this address space: views are checked
+    /// when they are made.
+    fn address(&self, at: RegionOffset) -> Option<NonNull<u8>> {
+        self.backing.address(usize::try_from(at.get()).ok()?)
     }
 
     /// Bytes of the range were written past the region.

@@ -64,7 +64,7 @@ impl<B: Backing> SharedSlice<'_, B> {
     /// another kernel changes them meanwhile, as [`MappedRange`](super::MappedRange) does.
     #[must_use]
     pub fn as_ptr(&self) -> Option<NonNull<u8>> {
-        self.region.address(self.start, self.len)
+        self.region.address(self.start)
     }
 }
 
@@ -131,7 +131,7 @@ impl<'a, B: Backing> SharedSliceMut<'a, B> {
     /// [`Self::written`] afterwards.
     #[must_use]
     pub fn as_mut_ptr(&self) -> Option<NonNull<u8>> {
-        self.region.address(self.start, self.len)
+        self.region.address(self.start)
     }
 
     /// The first `len` bytes of the view were written, past the region.

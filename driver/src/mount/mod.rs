@@ -519,27 +519,25 @@ impl<P: Platform> Mount<P> {
     /// Runs `look` on a state that is up to date.
     #[inline]
     fn reading<R>(&self, look: impl FnOnce(&Current) -> Result<R>) -> Result<R> {
+        let (shared, mut alone);
         let state = self.state.read();
-        if !state.current.is_fresh(&self.volume)? {
+        let state: &State = if state.current.is_fresh(&self.volume)? {
+            shared = state;
+            &shared
+        } else {
             drop(state);
-            return self.reading_anew(look);
-        }
+            alone = self.state.write();
+            self.refresh(&mut alone)?;
+            &alone
+        };
         state.current.check_readable()?;
-        look(&state.current)
-    }
-
-    /// Brings the state up to date, and runs `look` on it. Apart from [`Self::reading`]: it is rare, and
-    /// what `look` does is part of the caller's code where it is called only once.
-    #[cold]
-    #[inline(never)]
-    fn reading_anew<R>(&self, look: impl FnOnce(&Current) -> Result<R>) -> Result<R> {
-        let mut state = self.state.write();
-        self.refresh(&mut state)?;
-        state.current.check_readable()?;
+        // Called in one place only: it becomes part of this function, and this one of the operation.
         look(&state.current)
     }
 
     /// Brings the state up to date.
+    #[cold]
+    #[inline(never)]
     fn refresh(&self, state: &mut State) -> Result<()> {
         if state.current.is_torn() {
             return self.reload(state);

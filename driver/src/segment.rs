@@ -113,14 +113,17 @@ pub fn for_each_owned<B: Backing>(
     segments: &Segments,
     mut each: impl FnMut(Incarnation, BranchId, SegmentKind) -> Result<()>,
 ) -> Result<()> {
-    for index in 0..segments.count {
+    // Acquire: pairs with the exchanges above.
+    region.load_each(segments.map.start, segments.count, LoadOrder::Acquire, |index, word| {
         let index = SegmentIndex::new(index);
-        let Ok(word) = word(region, segments, index) else { continue };
-        if let SegmentState::Owned { owner, kind } = word.state {
-            each(Incarnation { index, generation: word.generation }, owner, kind)?;
+        let Some(word) = SegmentWord::from_word(word) else { return Ok(()) };
+        match word.state {
+            SegmentState::Owned { owner, kind } => {
+                each(Incarnation { index, generation: word.generation }, owner, kind)
+            }
+            SegmentState::Free => Ok(()),
         }
-    }
-    Ok(())
+    })
 }
 
 /// Passes every segment of `from` to `to`.

@@ -152,6 +152,27 @@ impl<B: Backing> Region<B> {
         Ok(unsafe { self.backing.load(offset, order) })
     }
 
+    /// Loads `count` words from `at` on, one after the other, and calls `each` with their numbers and what
+    /// they were.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`], before anything is loaded; what `each` returns.
+    pub fn load_each(
+        &self,
+        at: RegionOffset,
+        count: u32,
+        order: LoadOrder,
+        mut each: impl FnMut(u32, u64) -> Result<()>,
+    ) -> Result<()> {
+        let offset = self.check(at, u64::from(count) * 8, 8)?;
+        for (number, offset) in (0..count).zip((offset..).step_by(8)) {
+            // SAFETY: `check` found `count` times 8 aligned bytes at the first offset inside the backing.
+            each(number, unsafe { self.backing.load(offset, order) })?;
+        }
+        Ok(())
+    }
+
     /// Stores `value` in the word at `at`.
     ///
     /// # Errors

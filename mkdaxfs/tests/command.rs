@@ -149,7 +149,7 @@ fn an_output_without_directory_lands_in_the_current_one() {
 
 /// Waits until the child has opened something below `directory`; `false` if it ends before.
 fn opens_below(child: &mut Child, directory: &Path) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(600);
     while Instant::now() < deadline {
         let open = fs::read_dir(format!("/proc/{}/fd", child.id())).into_iter().flatten();
         let mut targets = open.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());

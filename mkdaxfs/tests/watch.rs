@@ -263,7 +263,7 @@ fn a_live_view_follows_the_range_ends_with_q_and_leaves_the_terminal_as_it_was()
     let mut seen = String::new();
     let mut wait_for = |what: &str| {
         while !seen.contains(what) {
-            let more = drawn.recv_timeout(Duration::from_secs(60));
+            let more = drawn.recv_timeout(Duration::from_secs(600));
             let more = more.unwrap_or_else(|_| panic!("{what:?} did not appear: {seen:?}"));
             seen.push_str(&String::from_utf8_lossy(&more));
         }

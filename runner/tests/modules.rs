@@ -33,7 +33,7 @@ fn what_linux_writes_in_a_branch_is_in_main_after_a_commit() {
         cat /mnt/file && echo 'from the branch' >/mnt/new && mount -o remount,commit /mnt && \
         umount /mnt && mount -t daxfs -o $DAXFS_RANGE,ro,branch=main none /mnt && \
         cat /mnt/new && umount /mnt";
-    let arguments = ["linux", "--timeout", "120", "--rootfs", root.to_str().unwrap()];
+    let arguments = ["linux", "--timeout", "600", "--rootfs", root.to_str().unwrap()];
     let output = runner(&[&arguments[..], &["--exec", script]].concat()).output().unwrap();
     assert_eq!(status(&output), 0, "{}", errors(&output));
     assert_eq!(output.stdout, b"from the base\nfrom the branch\n");
@@ -78,7 +78,7 @@ fn a_branch_is_a_root_file_system_whose_programs_run() {
             echo hidden >/dev/null
         '
         umount /mnt/proc && umount /mnt";
-    let arguments = ["linux", "--timeout", "240", "--rootfs", root.to_str().unwrap()];
+    let arguments = ["linux", "--timeout", "600", "--rootfs", root.to_str().unwrap()];
     let arguments = [&arguments[..], &["--save", saved.to_str().unwrap(), "--exec", script]];
     let output = runner(&arguments.concat()).output().unwrap();
     assert_eq!(status(&output), 0, "{}", errors(&output));

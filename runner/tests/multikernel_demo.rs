@@ -220,6 +220,16 @@ fn who_leaves_the_live_view_ends_the_machine() {
 }
 
 #[test]
+fn a_signal_ends_the_live_view_when_nothing_runs_any_more() {
+    machine::needed();
+    let mut terminal = Pty::runner(&["multikernel", "--watch", "--exec", "echo begun"]);
+    terminal.wait_for(&["done; q leaves"]);
+    terminal.terminate();
+    assert_eq!(terminal.end(), 0);
+    assert!(terminal.is_usual());
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     machine::needed();
     for (arguments, why) in [

@@ -145,7 +145,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<u8> {
         }
     };
     match (view, ends) {
-        (Some(view), Some(ends)) => shown(view, ends, told, work),
+        (Some(view), Some(ends)) => shown(view, ends, told, &signals, work),
         _ => work(&mut io::stdout(), &mut io::stderr(), Teller::stdout()),
     }
 }
@@ -155,11 +155,13 @@ fn shown(
     view: View,
     ends: Ends,
     told: bool,
+    signals: &Signals,
     work: impl FnOnce(&mut (dyn Write + Send), &mut (dyn Write + Send), Teller) -> Result<u8> + Send,
 ) -> Result<u8> {
     let (output, errors) = (Kept::new(view.told()), Kept::new(view.told()));
     let teller = Teller::to(output.clone());
-    let result = view.show(ends, || work(&mut output.clone(), &mut errors.clone(), teller));
+    let result =
+        view.show(ends, signals, || work(&mut output.clone(), &mut errors.clone(), teller));
     let print = || {
         if told {
             // It has colours.

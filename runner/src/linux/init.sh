@@ -115,6 +115,15 @@ end_others() {
     done
 }
 
+# Removes a module. Processes that were killed may take a while to let go of it.
+unload() {
+    for attempt in $(seq 30); do
+        rmmod "$1" 2>/dev/null && return
+        sleep 1
+    done
+    return 1
+}
+
 # Undoes the commands' mounts, the last one first, and removes the modules, but for the one that the root
 # needs: what still holds on to something then has a bug.
 tidy() {
@@ -127,7 +136,7 @@ tidy() {
     cut -d ' ' -f 1 /proc/modules >/run/modules
     while read -r module; do
         [ -n "$ROOT" ] && [ "$module" = daxfs ] && continue
-        rmmod "$module" || problem "the module $module is still in use after the last unmount"
+        unload "$module" || problem "the module $module is still in use after the last unmount"
     done </run/modules
 }
 
@@ -153,6 +162,8 @@ script() {
     begin
     setsid sh "$runner/script" </dev/null >/run/out 2>/run/err
     status=$?
+    # Commands that failed did not get as far as stopping the kernels beside this one.
+    [ $status = 0 ] || [ ! -e /dev/daxfs_mk ] || daxfs-mk stop --all >/dev/null 2>&1
     end_others "$out" "$err"
     wait "$out" "$err"
     tidy

@@ -6,6 +6,7 @@
 use crate::error::{Error, Result};
 use crate::memory::SharedMemory;
 use crate::multikernel::{outside, places};
+use crate::qemu::Signals;
 use daxfs::Volume;
 use daxfs::std_platform::StdPlatform;
 use mkdaxfs::watch::ratatui::Frame;
@@ -144,7 +145,8 @@ impl View {
 
     /// Shows it while `work` is done in another thread, and then until the user has enough. If that is
     /// before the end of the work, this process is sent SIGINT, as if Ctrl-C had been pressed in a usual
-    /// terminal.
+    /// terminal. A signal that arrives while `work` is done is for `work`; one that arrives afterwards ends
+    /// the view, as the user would.
     ///
     /// # Errors
     ///
@@ -152,6 +154,7 @@ impl View {
     pub fn show<T: Send>(
         mut self,
         ends: Ends,
+        signals: &Signals,
         work: impl FnOnce() -> Result<T> + Send,
     ) -> Result<T> {
         let state = &AtomicU8::new(State::Running as u8);
@@ -177,7 +180,11 @@ impl View {
                 state.store(now as u8, Ordering::Relaxed);
                 result
             });
-            let over = || State::of(state) == State::Over;
+            let over = || match State::of(state) {
+                State::Running => false,
+                State::Right | State::Wrong => signals.pending().is_some(),
+                State::Over => true,
+            };
             let shown = run(&mut self.watch, &mut panes, &over, INTERVAL);
             if State::of(state) == State::Running {
                 let _ = kill_process(getpid(), Signal::INT);

@@ -48,7 +48,8 @@ impl Signals {
     }
 
     /// The signal that has arrived, if one has.
-    fn pending(&self) -> Option<i32> {
+    #[must_use]
+    pub fn pending(&self) -> Option<i32> {
         self.pipes
             .iter()
             .find(|(_, pipe)| matches!((&*pipe).read(&mut [0]), Ok(1)))

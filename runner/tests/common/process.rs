@@ -16,7 +16,7 @@ pub fn signal(pid: u32, name: &str) {
 
 /// Waits until a process is gone.
 pub fn gone(pid: u32) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while Instant::now() < deadline {
         match fs::read_to_string(format!("/proc/{pid}/stat")) {
             Err(_) => return true,

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const LEASE_MS: u32 = 1000;
+const LEASE_MS: u32 = 4000;
 const RACERS: u64 = 3;
 
 fn number(variable: &str) -> Option<u64> {

@@ -27,7 +27,7 @@ impl<'n> Name<'n> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidName`] or [`Error::NameTooLong`].
+    /// [`InvalidName`](crate::Error::InvalidName) or [`NameTooLong`](crate::Error::NameTooLong).
     pub fn new(name: &'n [u8]) -> Result<Self> {
         check_name(name)?;
         Ok(Self(name))

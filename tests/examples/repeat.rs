@@ -10,6 +10,7 @@ use daxfs::{Access, BranchName, Ino, Mount, MountOptions, NewInode, Region};
 use std::env;
 use std::error::Error;
 use std::fs::{self, File};
+use std::hint::black_box;
 
 const TIMES: u64 = 4096;
 const PAGE: u64 = 4096;
@@ -35,7 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let region = Region::new(MappedFile::new(&file, true)?);
     let mount = Mount::new(StdPlatform, region, &options)?;
     let data = [7; PAGE as usize];
-    let name = |number: u64| format!("file{number:06}").into_bytes();
+    let names: Vec<_> = (0..TIMES).map(|number| format!("file{number:06}").into_bytes()).collect();
+    // Made in any case, so that `nothing` has it, too.
+    let names = black_box(names);
     match operation.as_str() {
         "nothing" => {}
         "first-write" => {
@@ -52,14 +55,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         "create" => {
-            for number in 0..TIMES {
-                mount.create(Ino::ROOT, &name(number), &FILE)?;
+            for name in &names {
+                mount.create(Ino::ROOT, name, &FILE)?;
             }
         }
         "create-unlink" => {
-            for number in 0..TIMES {
-                mount.create(Ino::ROOT, &name(number), &FILE)?;
-                mount.unlink(Ino::ROOT, &name(number))?;
+            for name in &names {
+                mount.create(Ino::ROOT, name, &FILE)?;
+                mount.unlink(Ino::ROOT, name)?;
             }
         }
         _ => return Err("nothing, first-write, rewrite, create or create-unlink?".into()),

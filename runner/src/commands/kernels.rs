@@ -63,7 +63,7 @@ impl Kernels {
         Ok(kernels)
     }
 
-    /// Starts one; it is not waited for. A guest will mount with `options`.
+    /// Starts one. It is not waited for, but for Linux's first process. A guest will mount with `options`.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The boot of one machine.
 #[derive(Debug)]
-pub(super) struct Boot {
+pub(crate) struct Boot {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -33,7 +33,7 @@ struct State {
 
 impl Boot {
     /// It begins now.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = State { last: Instant::now(), over: false, stuck: false };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -43,7 +43,7 @@ impl Boot {
     }
 
     /// The kernel has said something.
-    pub(super) fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         self.state().last = Instant::now();
         if text.contains(FIRST_PROCESS) {
             self.over();
@@ -51,13 +51,13 @@ impl Boot {
     }
 
     /// It has booted, or the machine has ended.
-    pub(super) fn over(&self) {
+    pub(crate) fn over(&self) {
         self.state().over = true;
         self.changed.notify_all();
     }
 
     /// Waits until it is over; ends the machine if it is stuck.
-    pub(super) fn watch(&self, end: impl FnOnce()) {
+    pub(crate) fn watch(&self, end: impl FnOnce()) {
         self.watch_for(PATIENCE, end);
     }
 
@@ -75,7 +75,7 @@ impl Boot {
     }
 
     /// Whether it was stuck.
-    pub(super) fn is_stuck(&self) -> bool {
+    pub(crate) fn is_stuck(&self) -> bool {
         self.state().stuck
     }
 }

@@ -23,7 +23,7 @@ use crate::qemu::{Ended, Killer, Process, Signals};
 use crate::setup::Qemu;
 use crate::streams;
 use crate::terminal::Terminal;
-use boot::Boot;
+pub(crate) use boot::Boot;
 use std::fmt;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -42,7 +42,7 @@ const LINE: &str = "console=ttyS0 loglevel=8 printk.devkmsg=on panic=-1 oops=pan
     acpi_no_memhotplug no_timer_check rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.hung_task_timeout_secs=240";
 
 /// How often a machine is started whose emulator gets stuck.
-const BOOTS: u32 = 3;
+pub(crate) const BOOTS: u32 = 3;
 
 /// What a run needs.
 #[derive(Clone, Debug)]

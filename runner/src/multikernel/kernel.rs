@@ -14,7 +14,7 @@
 use crate::console;
 use crate::error::{Error, Result};
 use crate::guest;
-use crate::linux::{self, Line, Log};
+use crate::linux::{self, Boot, Line, Log};
 use crate::qemu::{self, Ended, Process, Signals};
 use crate::streams::{self, Last};
 use daxfs_format::mailbox::{ANSWER, ASK, END};
@@ -107,16 +107,28 @@ impl Kernel {
         )
     }
 
-    /// Starts Linux, which mounts nothing, unless its root is a branch. The run's time limit means nothing
-    /// here.
+    /// Starts Linux, which mounts nothing, unless its root is a branch, and waits for its first process: the
+    /// machine is started again should it not get there. The run's time limit means nothing here.
     ///
     /// # Errors
     ///
-    /// [`Error::Start`], [`Error::System`], [`Error::File`].
+    /// [`Error::Start`], [`Error::System`], [`Error::File`]; [`Error::Problem`] and [`Error::Panic`] of a
+    /// machine that was stuck.
     pub fn linux(run: &linux::Run<'_>, name: &str) -> Result<Self> {
-        let (process, log, archive) = run.serve()?;
-        let log = Messages::Linux { log: Box::new(log), ended: false };
-        Self::new(Kind::Linux, name, process, log, Some(archive), run.verbose)
+        let mut left = linux::BOOTS;
+        loop {
+            left -= 1;
+            let (process, log, archive) = run.serve()?;
+            let boot = Arc::new(Boot::new());
+            let log = Messages::Linux { log: Box::new(log), ended: false, boot: Arc::clone(&boot) };
+            let linux = Self::new(Kind::Linux, name, process, log, Some(archive), run.verbose)?;
+            boot.watch(|| {});
+            if left == 0 || !boot.is_stuck() {
+                return Ok(linux);
+            }
+            linux.kill()?;
+            console::emulator_stuck();
+        }
     }
 
     fn new(
@@ -139,6 +151,7 @@ impl Kernel {
                         console::linux_line(&format!("{who}: {line}"));
                     }
                 });
+                lock(&log).over();
             })
         });
         let killed = Arc::new(AtomicBool::new(false));
@@ -359,6 +372,7 @@ enum Messages {
     Linux {
         log: Box<Log>,
         ended: bool,
+        boot: Arc<Boot>,
     },
 }
 
@@ -366,12 +380,20 @@ impl Messages {
     fn line(&mut self, line: &str) {
         match self {
             Self::Guest(last) => last.push(line),
-            Self::Linux { log, ended } => {
+            Self::Linux { log, ended, boot } => {
+                boot.line(line);
                 // A file that cannot be written to is missed by whoever reads it.
                 if let Ok(Line::End(_)) = log.line(line) {
                     *ended = true;
                 }
             }
+        }
+    }
+
+    /// There is nothing more.
+    fn over(&self) {
+        if let Self::Linux { boot, .. } = self {
+            boot.over();
         }
     }
 
